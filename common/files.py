@@ -1,10 +1,15 @@
 """Files that are either complete or absent."""
 
 import os
+import re
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+DAY_S = 86_400
 
 
 @contextmanager
@@ -15,7 +20,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     left as it was. The temporary name keeps the suffix, by which writers choose their format.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}")
+    writer = f"{socket.gethostname()}~{os.getpid()}~"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.{writer}", suffix=f".tmp{path.suffix}")
     os.close(handle)
     temporary = Path(name)
     try:
@@ -32,6 +38,34 @@ def write_text(path: Path, text: str) -> None:
     """Writes `text` to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def sweep(folder: Path) -> None:
+    """Removes what dead writers left under `folder`: temporary files of ended processes of this host, or a day old."""
+    for path in folder.rglob(".*.tmp*"):
+        writer = re.search(r"~(\d+)~\w+\.tmp", path.name)
+        if writer is None:
+            continue
+        here = path.name.partition("~")[0].endswith(f".{socket.gethostname()}")
+        if (here and not _alive(int(writer[1]))) or _age_s(path) > DAY_S:
+            path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # its writer has just finished
+        return 0.0
 
 
 def _sync(path: Path) -> None:

@@ -1,0 +1,183 @@
+"""A shard: up to 256 frames of one clip in one HDF5 file that is either complete or absent."""
+
+import errno
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from common.data.read import Video
+from common.data.report import Problem
+from common.errors import UserError
+from common.files import atomic_path
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Frames of one video that are decoded together.
+
+    The file holds `frames` (uint8, n x height x width x 3, RGB, one checksummed chunk per frame), `index` (int64, their
+    n numbers in the video, rising) and `failed` (int64, the wanted numbers that could not be decoded).
+
+    Attributes:
+        file: the HDF5 file.
+        video: the video file.
+        fingerprint: that of the video when the shard was planned.
+        size_hw: (height, width) of the frames in it.
+        wanted: rising frame numbers.
+    """
+
+    file: Path
+    video: Path
+    fingerprint: str
+    size_hw: tuple[int, int]
+    wanted: tuple[int, ...]
+
+    @property
+    def bytes_needed(self) -> int:
+        """Size of the file, but for a few kilobytes."""
+        return len(self.wanted) * self.size_hw[0] * self.size_hw[1] * 3
+
+    def write(self) -> int:
+        """Decodes the frames into the file; returns how many were wanted.
+
+        Raises:
+            UserError: the video cannot be opened, or the disk is full.
+        """
+        video = _video(self.video, self.fingerprint)
+        with disk_full_is_user_error(self.file, self.bytes_needed), atomic_path(self.file) as temporary:
+            self._write(video, temporary)
+        return len(self.wanted)
+
+    def _write(self, video: Video, temporary: Path) -> None:
+        shape = (*self.size_hw, 3)
+        done: list[int] = []
+        with h5py.File(temporary, "w") as file:  # default libver: newer ones are unreadable after a kill
+            frames = file.create_dataset(
+                "frames", (len(self.wanted), *shape), np.uint8, chunks=(1, *shape), maxshape=(None, *shape),
+                fletcher32=True,
+            )  # fmt: skip
+            for number, frame in video.frames(self.wanted, self.size_hw):
+                frames[len(done)] = frame
+                done.append(number)
+            frames.resize(len(done), axis=0)
+            file["index"] = np.array(done, dtype=np.int64)
+            file["failed"] = np.setdiff1d(np.array(self.wanted, dtype=np.int64), done)
+            file.attrs["video_length"] = len(video)
+
+    def problems(self) -> list[Problem]:
+        """Frames of the video that were wanted and could not be decoded."""
+        with open_shard(self.file) as file:
+            failed, length = file["failed"][:], file.attrs["video_length"]
+        kind = "frame that cannot be decoded"
+        return [Problem(self.video, kind, f"frame {number} of {length}") for number in failed[failed < length]]
+
+
+def fingerprint_of(video: Path) -> str:
+    """Eight hex digits that change with the video's size, first or last mebibyte."""
+    if not video.is_file():
+        raise UserError(f"{video}: no such video file; check the path")
+    size = video.stat().st_size
+    digest = blake2b(str(size).encode(), digest_size=4)
+    with video.open("rb") as file:
+        digest.update(file.read(MEBIBYTE))
+        file.seek(max(size - MEBIBYTE, 0))
+        digest.update(file.read())
+    return digest.hexdigest()
+
+
+@contextmanager
+def open_shard(file: Path) -> Iterator[h5py.File]:
+    """A shard opened for reading; whatever is wrong with it is a UserError with the remedy."""
+    with damage_is_user_error(file), h5py.File(file, "r") as opened:
+        yield opened
+
+
+@contextmanager
+def damage_is_user_error(file: Path) -> Iterator[None]:
+    """Turns HDF5's errors on an unreadable shard into a UserError that names it and the remedy."""
+    try:
+        yield
+    except (OSError, KeyError, RuntimeError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise UserError(f"{file}: shard of frames is gone; `prepare` makes it again") from error
+        raise UserError(
+            f"{file}: damaged shard of frames ({error}); delete this file, `prepare` makes it again"
+        ) from error
+
+
+@contextmanager
+def disk_full_is_user_error(path: Path, needed: int) -> Iterator[None]:
+    """Turns "no space left" into a UserError with the path, the bytes needed and the bytes free."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        free = shutil.disk_usage(path.parent).free
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or free < needed
+        if not full:
+            raise
+        raise no_space(path, needed, free) from error
+
+
+def no_space(path: Path, needed: int, free: int) -> UserError:
+    """The error for a disk that cannot take this many bytes."""
+    return UserError(
+        f"{path}: no space left on the disk: {needed:,} bytes needed, {free:,} free; free some, choose a smaller frame "
+        "size or another folder; what is done is kept"
+    )
+
+
+@lru_cache(maxsize=2)
+def _video(path: Path, fingerprint: str) -> Video:
+    """One listing of packets serves all shards of a video; the fingerprint tells a replaced file."""
+    return Video(path)
+
+
+def write_shards(shards: Sequence[Shard], workers: int) -> Iterator[int]:
+    """Writes shards with this many processes and yields the frames of each; an interrupt waits for those in hand.
+
+    Raises:
+        UserError: from `Shard.write`, or a process was killed.
+    """
+    workers = min(workers, len(shards))
+    if workers < 2:
+        yield from map(Shard.write, shards)
+        return
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_worker)
+    try:
+        for future in as_completed([pool.submit(shard.write) for shard in shards]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"a decoding process of {workers} was killed, perhaps for want of memory; run again with fewer workers, "
+            "what is done is kept"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _worker() -> None:
+    """A worker leaves the interrupt to the process that started it, and ends when that one is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
