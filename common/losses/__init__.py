@@ -1,0 +1,1 @@
+"""Losses: a pure function and a thin module of the same name in each file."""

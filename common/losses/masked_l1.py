@@ -1,0 +1,33 @@
+"""Absolute error where there is something to compare with."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+def masked_l1_loss(
+    prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], mask: Bool[Tensor, "*mask"]
+) -> Float[Tensor, ""]:
+    """Mean absolute error over the masked entries, as float32.
+
+    An empty mask costs 0, with a gradient of 0. What stands at the other entries, NaN included, has no effect.
+
+    Args:
+        prediction: of any floating type.
+        target: same shape and unit as the prediction.
+        mask: true where the entry counts; broadcasts to the prediction, so (batch, 1, height, width) counts both
+            channels of an offset.
+    """
+    counted = mask.expand_as(prediction)
+    error = torch.where(counted, prediction.float() - target.float(), 0).abs()
+    return error.sum() / counted.sum().clamp(min=1)
+
+
+class MaskedL1Loss(nn.Module):
+    """`masked_l1_loss` as a module."""
+
+    def forward(
+        self, prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], mask: Bool[Tensor, "*mask"]
+    ) -> Float[Tensor, ""]:
+        """The mean absolute error over the masked entries."""
+        return masked_l1_loss(prediction, target, mask)

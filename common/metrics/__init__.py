@@ -1,0 +1,1 @@
+"""Metrics: pure update and compute, and a torchmetrics class, in each file."""
