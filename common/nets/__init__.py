@@ -1,0 +1,1 @@
+"""Networks by name: `backbone` (encoder and decoder) and `head`."""
