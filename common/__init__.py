@@ -1,0 +1,23 @@
+"""The house that the projects share. Data flows one way:
+
+files on disk -> read -> store -> window -> batch (uint8) -> device: augment, standardise, targets
+              -> net -> loss | metric -> decode -> written result
+
+- `data.read`, `data.timeline`: a video's frames by exact number; `data.stream`: one after the other
+- `data.store`, `data.shard`: frames decoded once, in HDF5, at training size
+- `data.windows`: frames around an anchor
+- `data.plan`: which samples an epoch reads, in order
+- `data.datamodule`: planned epochs as loaders
+- `data.augment`, `data.standardize`: arithmetic on the device
+- `data.report`: what was left out, and why
+- `heatmaps`: points to heatmaps and back
+- `nets`: encoders and decoders by name, activations, heads
+- `losses`, `metrics`: one file each
+- `optim`, `callbacks`, `checkpoints`: what training needs besides
+- `figures`: pictures for people
+- `export`: ONNX out, parity checked
+- `trainer`, `cli`, `run`, `tracking`: verbs, settings, the folder of a run, Weights & Biases
+- `errors`, `files`, `shapes`: the user's mistakes, whole files, the words for axes
+
+A record (a frame) is decoded once and stored; windows overlap and are cut on the fly. `common` knows no project.
+"""
