@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "error: $(PYTHON) is older than Python 3.11; give another: make PYTHON=python3.12 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	if $(BIN)/python -m pip install --quiet uv; then \
-	  $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	  $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
 	else false; fi || $(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
 	touch $@
 

@@ -1,0 +1,1 @@
+"""One laboratory per folder."""

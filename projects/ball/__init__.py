@@ -1,0 +1,1 @@
+"""Find the table-tennis ball in stacked video frames."""

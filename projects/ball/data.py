@@ -1,0 +1,233 @@
+"""The ball's data module: folder -> clips -> frames -> windows -> batches, augmented on the device."""
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from common.data.augment import WindowAugment
+from common.data.datamodule import PlannedDataModule
+from common.data.plan import sample_seed
+from common.data.report import Problem, report
+from common.data.store import FrameStore, VideoFrames, prepare
+from common.errors import UserError
+from projects.ball import synthetic
+from projects.ball.augment import mask_ball
+from projects.ball.clips import Clip, find_clips
+from projects.ball.windows import BallWindows, split_by_time, windows_of
+
+FEW_VIDEOS = 3
+"""With fewer training videos than this, the validation part is cut from their ends."""
+
+Frames = FrameStore | VideoFrames
+
+
+class ClipWindows(NamedTuple):
+    """The windows of one clip."""
+
+    clip: Clip
+    windows: BallWindows
+
+
+class BallWindowDataset:
+    """Samples of clips; keys are (epoch, index).
+
+    A sample holds `frames` uint8 (T, H, W, 3); `window_xy` float32 (T, 2) in pixels of these frames, (0, 0) where not
+    visible; `window_visible` and `window_labelled` bool (T,); `anchor`, the position of the target frame in the
+    window; `scale_xy` float32 (2,), pixels of the video per pixel of these frames; `index` and `seed`, int64.
+    """
+
+    def __init__(
+        self, parts: Sequence[ClipWindows], *, frames: Frames, size_hw: tuple[int, int], anchor: int, seed: int
+    ):
+        self.parts, self.frames, self.size_hw, self.anchor, self.seed = list(parts), frames, size_hw, anchor, seed
+        self._ends = np.cumsum([len(part.windows.frames) for part in self.parts], dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def source(self, index: int) -> tuple[str, int]:
+        """Clip and number of the target frame of a sample: what error messages and pictures call it."""
+        part, row = self._find(index)
+        return part.clip.name, int(part.windows.frames[row, self.anchor])
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        """One sample."""
+        epoch, index = key
+        (clip, windows), row = self._find(index)
+        scale_xy = np.array([clip.size_hw[1] / self.size_hw[1], clip.size_hw[0] / self.size_hw[0]], dtype=np.float32)
+        points = (windows.points_xy[row] + 0.5) / scale_xy - 0.5
+        return {
+            "frames": torch.from_numpy(self.frames.read_many(clip.name, windows.frames[row])),
+            "window_xy": torch.from_numpy(np.where(windows.visible[row][:, None], points, 0).astype(np.float32)),
+            "window_visible": torch.from_numpy(windows.visible[row]),
+            "window_labelled": torch.from_numpy(windows.labelled[row]),
+            "anchor": self.anchor,
+            "scale_xy": torch.from_numpy(scale_xy),
+            "index": index,
+            "seed": sample_seed(seed=self.seed, epoch=epoch, index=index),
+        }
+
+    def _find(self, index: int) -> tuple[ClipWindows, int]:
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        return self.parts[part], index - (int(self._ends[part - 1]) if part else 0)
+
+
+class BallData(PlannedDataModule):
+    """Windows of video frames with the ball's place.
+
+    Args:
+        root: folder with videos and annotations (OpenTTGames or TrackNet layout); None makes synthetic rallies.
+        offsets: frames of a window relative to the target frame; the model gives them.
+        size_hw: (height, width) of the network's input; the model gives it.
+        test_videos: names of videos to test on, besides those in a `test` folder.
+        val_videos: names of videos to validate on. Without any, `val_fraction` of the training videos is taken, or, of
+            fewer than three, the last part of each.
+        val_fraction: share of the training videos, or of their time, for validation.
+        frames: "store" decodes the needed frames once, to a store on disk; "video" decodes in every epoch.
+        store: folder of the store and of the synthetic rallies.
+        batch_size: windows per batch and rank.
+        num_workers: loader processes per rank; None takes 0 without a GPU, else one per core up to 8.
+        seed: of order, validation videos and augmentation.
+        augment: random changes of training windows.
+        mask_ball: probability that the ball is painted away from a training window, which teaches against false alarms.
+        ball_radius: in pixels of the network's input, for painting.
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument per line of the config
+        self,
+        *,
+        root: str | None = None,
+        offsets: Sequence[int] = (-1, 0, 1),
+        size_hw: tuple[int, int] = (288, 512),
+        test_videos: Sequence[str] = (),
+        val_videos: Sequence[str] = (),
+        val_fraction: float = 0.15,
+        frames: Literal["store", "video"] = "store",
+        store: str = "data",
+        batch_size: int = 16,
+        num_workers: int | None = None,
+        seed: int = 0,
+        augment: WindowAugment = WindowAugment(),  # noqa: B008 - frozen
+        mask_ball: float = 0.2,
+        ball_radius: float = 5.0,
+    ) -> None:
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        if 0 not in offsets or len(set(offsets)) != len(offsets):
+            raise UserError(
+                f"offsets: found {list(offsets)}; expected different frame offsets with 0, the target, among them"
+            )
+        self.root = Path(root) if root else Path(store) / "ball" / "synthetic"
+        self.synthetic = root is None
+        self.offsets, self.size_hw = tuple(offsets), size_hw
+        self.test_videos, self.val_videos, self.val_fraction = test_videos, val_videos, val_fraction
+        self.source, self.folder = frames, _store_folder(Path(store), self.root)
+        self.augment, self.mask_ball, self.ball_radius = augment, mask_ball, ball_radius
+        self.problems: list[Problem] = []
+        self.split_note = ""
+
+    def prepare_data(self) -> None:
+        """Makes the synthetic rallies if asked for, and decodes the frames that windows need; both once."""
+        if self.synthetic:
+            synthetic.write_dataset(self.root, workers=_cores())
+        if self.source == "store":
+            clips, _ = self._clips()
+            prepare(self._wanted(clips), folder=self.folder, size_hw=self.size_hw, workers=_cores())
+
+    def setup(self, stage: str) -> None:
+        """Reads labels, builds windows, prints what was left out; the same on every rank."""
+        if self.datasets:
+            return
+        clips, problems = self._clips()
+        frames, lost = self._frames(clips)
+        self.problems = problems + lost
+        parts = [ClipWindows(clip, windows_of(clip, frames.frames(clip.name), self.offsets)) for clip in clips]
+        splits = self._split(parts)
+        anchor = self.offsets.index(0)
+        self.datasets = {
+            name: BallWindowDataset(part, frames=frames, size_hw=self.size_hw, anchor=anchor, seed=self.seed)
+            for name, part in splits.items()
+        }
+        rank_zero_info(self.describe())
+
+    def some_frames(self, batches: int) -> Iterator[Tensor]:
+        """Training frames uint8 (T, H, W, 3) spread evenly over the split, for statistics."""
+        samples = self.datasets["train"]
+        for index in np.linspace(0, len(samples) - 1, min(len(samples), batches * self.batch_size)).astype(int):
+            yield samples[0, int(index)]["frames"]
+
+    def describe(self) -> str:
+        """Sizes of the splits and everything that was left out, as text."""
+        sizes = ", ".join(f"{len(samples)} {name}" for name, samples in self.datasets.items())
+        lines = [
+            f"data: {self.root}: windows of {len(self.offsets)} frames: {sizes}{self.split_note}",
+            report(self.problems),
+        ]
+        return "\n".join(line for line in lines if line)
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """On the device: float frames (B, T, 3, H, W), 0..255; in training also the random changes."""
+        frames = batch["frames"].permute(0, 1, 4, 2, 3).float()
+        points, visible, seeds = batch["window_xy"], batch["window_visible"], batch["seed"]
+        if self.trainer is not None and self.trainer.training:
+            frames, visible = mask_ball(
+                frames,
+                points,
+                visible,
+                batch["window_labelled"],
+                seeds,
+                probability=self.mask_ball,
+                radius=self.ball_radius,
+            )
+            frames, points, visible = self.augment(frames, points, visible, seeds)
+        return batch | {"frames": frames, "window_xy": points, "window_visible": visible}
+
+    def _clips(self) -> tuple[list[Clip], list[Problem]]:
+        return find_clips(self.root, test_videos=self.test_videos, val_videos=self.val_videos)
+
+    def _wanted(self, clips: Sequence[Clip]) -> Mapping[str, tuple[Path, Sequence[int]]]:
+        """Frames that some window needs; those beyond either end are no frames."""
+        offsets = np.asarray(self.offsets)
+        frames = {clip.name: np.unique(clip.labels.frames[:, None] + offsets) for clip in clips}
+        return {clip.name: (clip.path, frames[clip.name][frames[clip.name] >= 0].tolist()) for clip in clips}
+
+    def _frames(self, clips: Sequence[Clip]) -> tuple[Frames, list[Problem]]:
+        if self.source == "video":
+            return VideoFrames({clip.name: clip.path for clip in clips}, self.size_hw), []
+        wanted = self._wanted(clips)
+        problems = prepare(wanted, folder=self.folder, size_hw=self.size_hw, workers=1, progress=False)
+        return FrameStore(self.folder, self.size_hw), problems
+
+    def _split(self, parts: Sequence[ClipWindows]) -> dict[str, list[ClipWindows]]:
+        splits = {name: [part for part in parts if part.clip.split == name] for name in ("train", "val", "test")}
+        if splits["val"]:
+            return splits
+        if len(splits["train"]) < FEW_VIDEOS:
+            self.split_note = f" (val: the last {self.val_fraction:.0%} of each training video)"
+            halves = [(part.clip, split_by_time(part.windows, self.val_fraction)) for part in splits["train"]]
+            splits["train"] = [ClipWindows(clip, early) for clip, (early, _) in halves]
+            splits["val"] = [ClipWindows(clip, late) for clip, (_, late) in halves]
+            return splits
+        order = np.random.default_rng(self.seed).permutation(len(splits["train"]))
+        chosen = set(order[: max(1, math.floor(len(order) * self.val_fraction))].tolist())
+        self.split_note = f" (val: {len(chosen)} of {len(order)} training videos)"
+        splits["val"] = [part for row, part in enumerate(splits["train"]) if row in chosen]
+        splits["train"] = [part for row, part in enumerate(splits["train"]) if row not in chosen]
+        return splits
+
+
+def _store_folder(store: Path, root: Path) -> Path:
+    """Beside other data, never inside the user's own folder, which may be read-only."""
+    return store / "ball" / "frames" / f"{root.name}-{hashlib.sha1(str(root.resolve()).encode()).hexdigest()[:8]}"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))

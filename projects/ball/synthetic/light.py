@@ -1,0 +1,117 @@
+"""What changes over a rally besides the players: light, sensor noise, the camera's shake, lights that wander."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from projects.ball.synthetic.canvas import random_colour
+from projects.ball.synthetic.scene import MARGIN, Field, Picture
+
+TO_YUV = np.array(  # ITU-R BT.601, which decoders assume for small pictures; luma 16 to 235, chroma around 128
+    [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=np.float32
+) / np.float32(255)
+NOISE_MARGIN = 64  # the same noise field serves every frame, each time cut elsewhere
+LAMP_HERTZ = 100.0  # lamps on 50 Hz mains; a camera at 120 fps sees a beat of 20 Hz
+
+
+@dataclass(frozen=True)
+class Light:
+    """Turns the drawn picture into what the sensor delivers, and shakes the camera.
+
+    Attributes:
+        gain: brightness over the picture, around 1.
+        noise: levels of 255, NOISE_MARGIN larger than the picture.
+        cuts: top left corner of each frame's noise.
+        flicker: amplitude of the lamps' beat, relative.
+        drift: change of brightness per second, relative.
+        shake: amplitude of the camera's shake in pixels, at most MARGIN - 2.
+        phases: of flicker and shake, radians.
+    """
+
+    gain: Field
+    noise: Float[np.ndarray, "h+64 w+64"]
+    cuts: Int[np.ndarray, "frames 2"]
+    flicker: float
+    drift: float
+    shake: float
+    phases: Float[np.ndarray, " 3"]
+
+    def shake_xy(self, time: float) -> Float[np.ndarray, " 2"]:
+        """Displacement of the picture in pixels."""
+        angles = 2 * np.pi * np.array([2.3, 3.1]) * time + self.phases[1:]
+        return np.asarray(self.shake * np.sin(angles))
+
+    def expose(self, image: Picture, index: int, time: float) -> UInt8[np.ndarray, "lines w"]:
+        """What the sensor delivers: planes of yuv420p below each other, 3/2 height lines, as PyAV takes them."""
+        beat = self.flicker * np.sin(2 * np.pi * LAMP_HERTZ * time + self.phases[0])
+        gain = np.float32(1 + beat + self.drift * time) * self.gain
+        _, height, width = image.shape
+        planes = np.empty((height * 3 // 2, width), dtype=np.uint8)
+        top, left = self.cuts[index]
+        luma = _mix(TO_YUV[0], image)
+        luma *= gain
+        luma += self.noise[top : top + height, left : left + width]
+        _round(luma, 16, planes[:height])
+        pairs = image[:, ::2] + image[:, 1::2]
+        quarter = (pairs[..., ::2] + pairs[..., 1::2]) * (gain[::2, ::2] / 4)
+        for weights, part in zip(TO_YUV[1:], planes[height:].reshape(2, height // 2, width // 2), strict=True):
+            _round(_mix(weights, quarter), 128, part)
+        return planes
+
+
+def _round(values: Field, base: int, out: UInt8[np.ndarray, "h w"]) -> None:
+    values += base + 0.5
+    np.clip(values, 0, 255, out=out, casting="unsafe")
+
+
+def _mix(weights: Float[np.ndarray, " 3"], image: Picture) -> Field:
+    """Weighted sum of the planes; a matrix product would call in threads that get in the way of other processes."""
+    mix = weights[0] * image[0]
+    mix += weights[1] * image[1]
+    mix += weights[2] * image[2]
+    return np.asarray(mix)
+
+
+@dataclass(frozen=True)
+class Wanderer:
+    """A bright disc before the back wall that moves far slower than any ball: a hand, a lamp, a shoe."""
+
+    origin: Float[np.ndarray, " 3"]
+    velocity: Float[np.ndarray, " 3"]
+    radius: float
+    colour: Float[np.ndarray, " 3"]
+
+    def position(self, time: float) -> Float[np.ndarray, " 3"]:
+        """Metres."""
+        return self.origin + self.velocity * time
+
+
+def random_light(rng: np.random.Generator, size_hw: tuple[int, int], length: int) -> Light:
+    """Bright or dim, even or falling off to one side; a third of the cameras shake."""
+    height, width = size_hw
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    slope_x, slope_y, falloff = rng.uniform(-0.12, 0.12), rng.uniform(-0.12, 0.12), rng.uniform(0, 0.12)
+    gain = rng.uniform(0.82, 1.08) * (1 + slope_x * x + slope_y * y - falloff * (x**2 + y**2))
+    noise = rng.standard_normal((height + NOISE_MARGIN, width + NOISE_MARGIN), dtype=np.float32)
+    return Light(
+        gain.astype(np.float32),
+        np.float32(rng.uniform(0.5, 3.5)) * noise,
+        rng.integers(0, NOISE_MARGIN, (length, 2)),
+        float(rng.uniform(0, 0.05)),
+        float(rng.uniform(-0.12, 0.12)),
+        float(rng.uniform(0.3, MARGIN - 3)) if rng.uniform() < 0.35 else 0.0,
+        rng.uniform(0, 2 * np.pi, 3),
+    )
+
+
+def random_wanderers(rng: np.random.Generator) -> tuple[Wanderer, ...]:
+    """None to three of them."""
+
+    def wanderer() -> Wanderer:
+        origin = np.array([rng.uniform(-2.5, 2.5), 2.1, rng.choice([0.1, rng.uniform(1.2, 2.4)])])
+        velocity = np.array([rng.choice([-1, 1]) * rng.uniform(0.05, 0.35), 0.0, rng.uniform(-0.04, 0.04)])
+        colour = np.array(random_colour(rng, 150, 245, tint=0.2), dtype=np.float32)
+        return Wanderer(origin, velocity, float(rng.uniform(0.015, 0.05)), colour)
+
+    return tuple(wanderer() for _ in range(rng.integers(0, 4)))
