@@ -17,6 +17,7 @@ files on disk -> read -> store -> window -> batch (uint8) -> device: augment, st
 - `figures`: pictures for people
 - `export`: ONNX out, parity checked
 - `trainer`, `cli`, `run`, `tracking`: verbs, settings, the folder of a run, Weights & Biases
+- `reopen`: a run opened again by its folder
 - `errors`, `files`, `shapes`: the user's mistakes, whole files, the words for axes
 
 A record (a frame) is decoded once and stored; windows overlap and are cut on the fly. `common` knows no project.

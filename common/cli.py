@@ -25,6 +25,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from common.callbacks import EpochLines, GradientNorm, ScoreTable, StopOnNonFinite
 from common.checkpoints import AtomicCheckpointIO, checkpoint_callbacks, find_checkpoint, run_of
 from common.errors import UserError
+from common.reopen import run_settings
 from common.run import open_run
 from common.tracking import wandb_logger
 from common.trainer import Trainer
@@ -225,24 +226,13 @@ def _with_run_config(project: Project, words: list[str]) -> Iterator[list[str]]:
         checkpoint = str(find_checkpoint(Path(_option(words, "--runs") or "runs") / project.name))
         print(f"checkpoint: {checkpoint}")
         words = [*words, "--ckpt_path", checkpoint]
-    settings = _run_settings(Path(checkpoint))
+    if not Path(checkpoint).is_file():
+        raise UserError(f"--ckpt_path: no file {checkpoint}")
+    settings = run_settings(run_of(Path(checkpoint)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.yaml"
         path.write_text(yaml.safe_dump(settings))
         yield [words[0], "--config", str(path), *words[1:]]
-
-
-def _run_settings(checkpoint: Path) -> dict[str, Any]:
-    if not checkpoint.is_file():
-        raise UserError(f"--ckpt_path: no file {checkpoint}")
-    path = run_of(checkpoint) / "config.yaml"
-    if not path.is_file():
-        raise UserError(
-            f"--ckpt_path {checkpoint}: expected its run's configuration at {path}; keep checkpoints in the folder of "
-            f"their run (move or copy the whole folder)"
-        )
-    config = yaml.safe_load(path.read_text())
-    return {key: config[key] for key in ("model", "data") if key in config}
 
 
 def _option(words: Sequence[str], name: str) -> str | None:

@@ -23,11 +23,14 @@ class Trainer(lightning.Trainer):
     """Lightning's Trainer; its public methods are the verbs of the command line."""
 
     def prepare(self, model: LightningModule, datamodule: PlannedDataModule) -> None:
-        """Decode and check the data once, before training; says what is left out and why."""
+        """Decode and check the data once, before training; says what is left out and why.
+
+        Args:
+            model: not used; its settings, such as the window, are the data's.
+            datamodule: whose `setup` prints what it found.
+        """
         datamodule.prepare_data()
-        datamodule.setup("prepare")
-        for split in ("train", "val", "test"):
-            print(f"{split}: {len(datamodule.datasets[split])} samples", flush=True)
+        datamodule.setup("fit")
 
     def export(
         self, model: ExportableModule, datamodule: LightningDataModule, *, ckpt_path: str, output: str | None = None

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from common.data.augment import WindowAugment
@@ -66,7 +66,7 @@ class BallWindowDataset:
         scale_xy = np.array([clip.size_hw[1] / self.size_hw[1], clip.size_hw[0] / self.size_hw[0]], dtype=np.float32)
         points = (windows.points_xy[row] + 0.5) / scale_xy - 0.5
         return {
-            "frames": torch.from_numpy(self.frames.read_many(clip.name, windows.frames[row])),
+            "frames": torch.from_numpy(self.frames.read_many(clip.name, windows.frames[row].tolist())),
             "window_xy": torch.from_numpy(np.where(windows.visible[row][:, None], points, 0).astype(np.float32)),
             "window_visible": torch.from_numpy(windows.visible[row]),
             "window_labelled": torch.from_numpy(windows.labelled[row]),
@@ -156,7 +156,7 @@ class BallData(PlannedDataModule):
             name: BallWindowDataset(part, frames=frames, size_hw=self.size_hw, anchor=anchor, seed=self.seed)
             for name, part in splits.items()
         }
-        rank_zero_info(self.describe())
+        rank_zero_only(print)(self.describe(), flush=True)
 
     def some_frames(self, batches: int) -> Iterator[Tensor]:
         """Training frames uint8 (T, H, W, 3) spread evenly over the split, for statistics."""

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from projects.ball.panels import Sample, draw_samples
+from projects.ball.review import errors_px, sample_of
 
 
 class SamplePanels(Callback):
@@ -62,14 +62,13 @@ class SamplePanels(Callback):
     def _keep(self, module: Any, outputs: dict[str, Any], batch: dict[str, Tensor], dataset: Any) -> None:
         targets, located = outputs["targets"], outputs["located"]
         wanted = set(np.linspace(0, len(dataset) - 1, self.spread).astype(int).tolist())
-        found = located.scores >= module.threshold
-        distance = (located.points_xy - targets.points_xy).norm(dim=1)
-        error = torch.where(found & targets.visible, distance, torch.where(found == targets.visible, 0.0, torch.inf))
+        error = errors_px(located, targets, batch, threshold=module.threshold)
         for row, (index, value) in enumerate(zip(batch["index"].tolist(), error.tolist(), strict=True)):
             if index in wanted:
-                self._spread.append(_sample(module, outputs, batch, row, dataset))
+                self._spread.append(sample_of(outputs, batch, row, dataset, threshold=module.threshold))
             if self.worst and (len(self._worst) < self.worst or value > self._worst[-1][0]):
-                self._worst.append((value, index, _sample(module, outputs, batch, row, dataset)))
+                sample = sample_of(outputs, batch, row, dataset, threshold=module.threshold)
+                self._worst.append((value, index, sample))
                 self._worst = sorted(self._worst, key=lambda item: -item[0])[: self.worst]
 
     def _draw(self, trainer: Trainer, name: str, *, with_worst: bool) -> None:
@@ -88,23 +87,3 @@ class SamplePanels(Callback):
 
 def _dataset(loader: Any) -> Any:
     return loader.dataset
-
-
-def _sample(module: Any, outputs: dict[str, Any], batch: dict[str, Tensor], row: int, dataset: Any) -> Sample:
-    targets, located = outputs["targets"], outputs["located"]
-    score = float(located.scores[row])
-    frame = batch["frames"][row, int(batch["anchor"][row])].permute(1, 2, 0)
-    return Sample(
-        frame=frame.clamp(0, 255).round().byte().cpu().numpy(),
-        target=targets.heatmap[row, 0].float().cpu().numpy(),
-        predicted=outputs["output"].heatmap[row, 0].float().sigmoid().cpu().numpy(),
-        true_xy=_point(targets.points_xy[row]) if targets.visible[row] else None,
-        predicted_xy=_point(located.points_xy[row]) if score >= module.threshold else None,
-        score=score,
-        caption="{} frame {}".format(*dataset.source(int(batch["index"][row]))),
-    )
-
-
-def _point(xy: Tensor) -> tuple[float, float]:
-    x, y = xy.tolist()
-    return x, y

@@ -6,11 +6,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from projects.ball.synthetic.canvas import random_colour
-from projects.ball.synthetic.scene import MARGIN, Field, Picture
+from projects.ball.synthetic.planes import Field, Planes
+from projects.ball.synthetic.scene import MARGIN
 
-TO_YUV = np.array(  # ITU-R BT.601, which decoders assume for small pictures; luma 16 to 235, chroma around 128
-    [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=np.float32
-) / np.float32(255)
 NOISE_MARGIN = 64  # the same noise field serves every frame, each time cut elsewhere
 LAMP_HERTZ = 100.0  # lamps on 50 Hz mains; a camera at 120 fps sees a beat of 20 Hz
 
@@ -42,35 +40,16 @@ class Light:
         angles = 2 * np.pi * np.array([2.3, 3.1]) * time + self.phases[1:]
         return np.asarray(self.shake * np.sin(angles))
 
-    def expose(self, image: Picture, index: int, time: float) -> UInt8[np.ndarray, "lines w"]:
-        """What the sensor delivers: planes of yuv420p below each other, 3/2 height lines, as PyAV takes them."""
+    def expose(self, image: Planes, index: int, time: float) -> UInt8[np.ndarray, "lines w"]:
+        """What the sensor delivers, yuv420p; uses `image` up."""
+        height, width = image.luma.shape
+        top, left = self.cuts[index]
         beat = self.flicker * np.sin(2 * np.pi * LAMP_HERTZ * time + self.phases[0])
         gain = np.float32(1 + beat + self.drift * time) * self.gain
-        _, height, width = image.shape
-        planes = np.empty((height * 3 // 2, width), dtype=np.uint8)
-        top, left = self.cuts[index]
-        luma = _mix(TO_YUV[0], image)
-        luma *= gain
-        luma += self.noise[top : top + height, left : left + width]
-        _round(luma, 16, planes[:height])
-        pairs = image[:, ::2] + image[:, 1::2]
-        quarter = (pairs[..., ::2] + pairs[..., 1::2]) * (gain[::2, ::2] / 4)
-        for weights, part in zip(TO_YUV[1:], planes[height:].reshape(2, height // 2, width // 2), strict=True):
-            _round(_mix(weights, quarter), 128, part)
-        return planes
-
-
-def _round(values: Field, base: int, out: UInt8[np.ndarray, "h w"]) -> None:
-    values += base + 0.5
-    np.clip(values, 0, 255, out=out, casting="unsafe")
-
-
-def _mix(weights: Float[np.ndarray, " 3"], image: Picture) -> Field:
-    """Weighted sum of the planes; a matrix product would call in threads that get in the way of other processes."""
-    mix = weights[0] * image[0]
-    mix += weights[1] * image[1]
-    mix += weights[2] * image[2]
-    return np.asarray(mix)
+        np.multiply(image.luma, gain, out=image.luma)
+        np.multiply(image.chroma, gain[::2, ::2], out=image.chroma)
+        np.add(image.luma, self.noise[top : top + height, left : left + width], out=image.luma)
+        return image.rounded()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ LONGEST = 2.0  # seconds of flight from which a game's frames are chosen
 BEFORE, AFTER = 4, 12  # labelled frames around an event, as in OpenTTGames
 LABELLED = 0.72  # share of frames inside such windows, from which empty events are added until it is reached
 ABSENT = 0.13  # share of frames without the ball that a game aims at
-MIN_SHARE, MIN_CONTRAST = 0.6, 32.0  # what a ball must show to be labelled visible
+MIN_SHARE, MIN_CONTRAST = 0.6, 28.0  # what a ball must show to be labelled visible
 MAX_HIDDEN_SHARE = 0.04  # what it may still show to be labelled absent
 
 Label = dict[str, float | int]

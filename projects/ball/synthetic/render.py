@@ -3,20 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, UInt8
 
 from projects.ball.synthetic.camera import Camera
 from projects.ball.synthetic.canvas import Canvas
 from projects.ball.synthetic.flight import HALF_WIDTH, RADIUS, TABLE_HEIGHT, Flight
 from projects.ball.synthetic.light import Light, Wanderer
+from projects.ball.synthetic.planes import Box, Field, Planes, crop, even_box, from_rgb, half, halve, inside
 from projects.ball.synthetic.players import Joints, Player
-from projects.ball.synthetic.scene import MARGIN, Field, Picture, Scene, table_outlines
+from projects.ball.synthetic.scene import MARGIN, Scene, table_outlines
 
-Box = tuple[slice, slice]
-Corner = Shaped[np.ndarray, " 2"]
 Patch = Float[np.ndarray, "patch_h patch_w"]
-Stack = Float[np.ndarray, "*c h w"]
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 MOST_SAMPLES = 48  # of the ball's path in one exposure
 
 
@@ -62,13 +59,13 @@ class Rally:
         time = self.start + index / self.fps
         shake_xy = self.light.shake_xy(time)
         camera = self.camera.shifted(shake_xy)
-        image = _crop(self.scene.background, (slice(0, self.size_hw[0]), slice(0, self.size_hw[1])), shake_xy)
+        image = self.scene.background.crop(MARGIN, shake_xy)
         for wanderer in self.wanderers:
             self._paint_wanderer(image, wanderer, camera, time)
         sight = self._paint_actors(image, camera, time, ball=ball)
         return self.light.expose(image, index, time), sight
 
-    def _paint_actors(self, image: Picture, camera: Camera, time: float, *, ball: bool) -> Sight:
+    def _paint_actors(self, image: Planes, camera: Camera, time: float, *, ball: bool) -> Sight:
         """Players and the ball, the farthest first."""
         centre = self.flight.states(np.array([time]))[0, :3]
         poses = [(player, player.joints(time)) for player in self.players]
@@ -78,13 +75,13 @@ class Rally:
             _paint_player(image, player, camera, joints)
         box, cover, whole = self._swept_ball(camera, time)
         cover = cover * self._unhidden(camera, centre, box)
-        difference = self.ball_colour[:, None, None] - image[:, *box]
+        before = Planes(image.luma[box].copy(), image.chroma[:, *half(box)].copy())
         if ball:
-            image[:, *box] += cover * difference
+            image.paint(box, cover * self.ball_colour[:, None, None], cover)
         for player, joints in hiding:
             cover = cover * (1 - _paint_player(image, player, camera, joints, ball=box))
         x, y = camera.project(centre[None])[0][0]
-        return Sight((float(x), float(y)), float(cover.sum()) / whole, _contrast(cover, difference))
+        return Sight((float(x), float(y)), float(cover.sum()) / whole, _contrast(cover, self.ball_colour, before))
 
     def _swept_ball(self, camera: Camera, time: float) -> tuple[Box, Field, float]:
         reach = self.exposure / self.fps
@@ -99,18 +96,18 @@ class Rally:
         if centre[2] < TABLE_HEIGHT and centre[1] > -HALF_WIDTH:
             return self._beyond_table(camera, box)
         if centre[0] * camera.position[0] < 0:
-            return 1 - _crop(self.scene.net, box, camera.centre_xy - self.camera.centre_xy)
+            return 1 - crop(self.scene.net, box, MARGIN, camera.centre_xy - self.camera.centre_xy)
         return 1.0
 
     def _beyond_table(self, camera: Camera, box: Box) -> Field:
         """Share of the light from behind the table and the net that passes them."""
-        return 1 - _crop(self.scene.table_and_net, box, camera.centre_xy - self.camera.centre_xy)
+        return 1 - crop(self.scene.table_and_net, box, MARGIN, camera.centre_xy - self.camera.centre_xy)
 
-    def _paint_wanderer(self, image: Picture, wanderer: Wanderer, camera: Camera, time: float) -> None:
+    def _paint_wanderer(self, image: Planes, wanderer: Wanderer, camera: Camera, time: float) -> None:
         xy, scale = camera.project(wanderer.position(time)[None])
         box, cover, _ = sweep(xy, wanderer.radius * scale, self.size_hw)
         cover = cover * self._beyond_table(camera, box)
-        image[:, *box] += cover * (wanderer.colour[:, None, None] - image[:, *box])
+        image.paint(box, cover * wanderer.colour[:, None, None], cover)
 
 
 def sweep(
@@ -123,22 +120,20 @@ def sweep(
         over an endless picture.
     """
     margin = radii.max() + 1.5
-    low_xy = np.floor(centres_xy.min(axis=0) - margin).astype(int)
-    high_xy = np.ceil(centres_xy.max(axis=0) + margin).astype(int) + 1
-    (left, top), (right, bottom) = low_xy.tolist(), high_xy.tolist()
-    y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
+    whole = even_box(centres_xy.min(axis=0) - margin, centres_xy.max(axis=0) + margin)
+    y, x = np.mgrid[whole].astype(np.float32)
     distance = np.hypot(x - centres_xy[:, 0, None, None], y - centres_xy[:, 1, None, None])
     cover = np.clip(radii[:, None, None] - distance + 0.5, 0, 1).mean(axis=0, dtype=np.float32)
-    rows, columns = box = _clipped(low_xy, high_xy, size_hw)
-    inside = cover[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    return box, inside, float(cover.sum())
+    box = inside(whole, size_hw)
+    rows, columns = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, whole, strict=True))
+    return box, cover[rows, columns], float(cover.sum())
 
 
 def _paint_player(
-    image: Picture, player: Player, camera: Camera, joints: Joints, *, ball: Box | None = None
+    image: Planes, player: Player, camera: Camera, joints: Joints, *, ball: Box | None = None
 ) -> Patch | float:
     """Draws one player; returns how much of the box `ball` the player covers."""
-    box = rows, columns = _player_box(joints, camera, image.shape[1:])
+    box = rows, columns = _player_box(joints, camera, image.luma.shape)
     size_hw = rows.stop - rows.start, columns.stop - columns.start
     if 0 in size_hw:
         return 0.0
@@ -148,10 +143,8 @@ def _paint_player(
         for outline in table_outlines(camera):
             canvas.erase(outline)
     player.draw_body(canvas, camera, joints)
-    colour, alpha = canvas.result()
-    patch = image[:, *box]
-    patch *= 1 - alpha
-    patch += colour
+    colours, alpha = canvas.result()
+    image.paint(box, colours, alpha)
     return _window(alpha, box, ball) if ball else 0.0
 
 
@@ -162,44 +155,17 @@ def _window(field: Field, at: Box, wanted: Box) -> Patch:
     return picture[wanted]
 
 
-def _contrast(cover: Field, difference: Picture) -> float:
-    """Levels of brightness; a level of colour counts half, for 4:2:0 video smears it."""
+def _contrast(cover: Field, colour: Float[np.ndarray, " 3"], before: Planes) -> float:
+    """Levels by which the ball changes what was there, where it covers most; a level of colour counts half."""
     if not cover.any():
         return 0.0
-    change = cover * difference
-    luma = LUMA[0] * change[0] + LUMA[1] * change[1] + LUMA[2] * change[2]
-    colour = np.abs(change - luma).max(axis=0)
-    return float(np.hypot(luma, colour / 2)[cover >= cover.max() / 2].mean())
-
-
-def _crop(field: Float[np.ndarray, "*c height width"], box: Box, shift_xy: Float[np.ndarray, " 2"]) -> Stack:
-    """A box of the picture from a field with margin, moved by `shift_xy` pixels; bilinear."""
-    rows, columns = box
-    x, y = np.floor(-shift_xy).astype(int)
-    dx, dy = (-shift_xy - (x, y)).astype(np.float32)
-    top, left = rows.start + MARGIN + y, columns.start + MARGIN + x
-    height, width = rows.stop - rows.start, columns.stop - columns.start
-    patch = field[..., top : top + height + 1, left : left + width + 1]
-    if dx == 0 and dy == 0:
-        return patch[..., :height, :width].copy()
-    patch = _between(patch[..., :-1], patch[..., 1:], dx)
-    return _between(patch[..., :-1, :], patch[..., 1:, :], dy)
-
-
-def _between(first: Stack, second: Stack, weight: np.float32) -> Stack:
-    mix = first * (1 - weight)
-    mix += second * weight
-    return mix
+    ball = from_rgb(cover * colour[:, None, None])
+    luma = ball.luma - cover * before.luma
+    chroma = np.abs(ball.chroma - halve(cover) * before.chroma).max(axis=0).repeat(2, axis=0).repeat(2, axis=1)
+    return float(np.hypot(luma, chroma / 2)[cover >= cover.max() / 2].mean())
 
 
 def _player_box(joints: Joints, camera: Camera, size_hw: tuple[int, ...]) -> Box:
     points_xy, scale = camera.project(np.stack(list(joints.values())))
     margin = 0.25 * scale.max()  # metres around the joints that hold limbs, shoes, hair and the racket
-    return _clipped(points_xy.min(axis=0) - margin, points_xy.max(axis=0) + margin, size_hw)
-
-
-def _clipped(low_xy: Corner, high_xy: Corner, size_hw: tuple[int, ...]) -> Box:
-    """The part inside the picture, empty where there is none."""
-    left, top = np.clip(np.floor(low_xy), 0, (size_hw[1], size_hw[0])).astype(int).tolist()
-    right, bottom = np.clip(np.ceil(high_xy), 0, (size_hw[1], size_hw[0])).astype(int).tolist()
-    return slice(top, bottom), slice(left, right)
+    return inside(even_box(points_xy.min(axis=0) - margin, points_xy.max(axis=0) + margin), size_hw)

@@ -9,17 +9,16 @@ from PIL import Image
 from projects.ball.synthetic.camera import Camera
 from projects.ball.synthetic.canvas import Canvas, Colour, random_colour
 from projects.ball.synthetic.flight import HALF_LENGTH, HALF_WIDTH, NET_HEIGHT, NET_OVERHANG, RADIUS, TABLE_HEIGHT
+from projects.ball.synthetic.planes import Field, Planes, from_rgb
 
-MARGIN = 6  # pixels drawn beyond the picture on every side: room for the camera to shake
+MARGIN = 6  # pixels drawn beyond the picture on every side: room for the camera to shake; even, for the chroma
 NET_HALF, NET_TOP = HALF_WIDTH + NET_OVERHANG, TABLE_HEIGHT + NET_HEIGHT
 WORDS = ("OPEN", "TT", "CUP", "2024", "SPIN", "o O o", "TABLE", "PRO", "00", "GO")
 
-Field = Float[np.ndarray, "h w"]
-Picture = Float[np.ndarray, "3 h w"]  # planes first: numpy multiplies them by a field four times faster
-Box = tuple[float, float, float, float]  # low and high on the first axis, low and high on the second
+Rectangle = tuple[float, float, float, float]  # low and high on the first axis, low and high on the second
 
 
-def _corners(box: Box) -> list[tuple[float, float]]:
+def _corners(box: Rectangle) -> list[tuple[float, float]]:
     a, b, c, d = box
     return [(a, c), (b, c), (b, d), (a, d)]
 
@@ -44,12 +43,12 @@ class Scene:
     """Fields of the picture's size plus `MARGIN` on every side, float32.
 
     Attributes:
-        background: colour of hall, table and net, 0..255, before the light.
+        background: hall, table and net before the light.
         net: how much the net hides of what is behind it, 0..1.
         table_and_net: the same for both together.
     """
 
-    background: Picture
+    background: Planes
     net: Field
     table_and_net: Field
 
@@ -75,7 +74,7 @@ def random_scene(rng: np.random.Generator, camera: Camera, size_hw: tuple[int, i
     background = background * (1 - opacity * net_alpha) + opacity * net_colour
     background = background * (1 - tape_alpha) + tape_colour
     hides = np.maximum(opacity * net_alpha, tape_alpha)
-    return Scene(background, hides, np.maximum(hides, table_alpha))
+    return Scene(from_rgb(background), hides, np.maximum(hides, table_alpha))
 
 
 def _texture(rng: np.random.Generator, size_hw: tuple[int, int]) -> Field:
@@ -167,15 +166,15 @@ def _draw_net(rng: np.random.Generator, canvas: Canvas, camera: Camera) -> Canva
     return solid
 
 
-def _wall(canvas: Canvas, camera: Camera, box: Box, y: float, colour: Colour) -> None:
+def _wall(canvas: Canvas, camera: Camera, box: Rectangle, y: float, colour: Colour) -> None:
     _polygon(canvas, camera, [(x, y, z) for x, z in _corners(box)], colour)
 
 
-def _ground(canvas: Canvas, camera: Camera, box: Box, z: float, colour: Colour) -> None:
+def _ground(canvas: Canvas, camera: Camera, box: Rectangle, z: float, colour: Colour) -> None:
     _polygon(canvas, camera, [(x, y, z) for x, y in _corners(box)], colour)
 
 
-def _across(canvas: Canvas, camera: Camera, box: Box, x: float, colour: Colour) -> None:
+def _across(canvas: Canvas, camera: Camera, box: Rectangle, x: float, colour: Colour) -> None:
     _polygon(canvas, camera, [(x, y, z) for y, z in _corners(box)], colour)
 
 

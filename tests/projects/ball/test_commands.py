@@ -97,7 +97,7 @@ def test_prepare_decodes_once(ball_command: Command, capsys: pytest.CaptureFixtu
         (["fit", "--data.root", "absent"], "error: data.root: no folder absent"),
         (["test"], "error: no checkpoint at"),
         (["test", "--ckpt_path", "absent.ckpt"], "error: --ckpt_path: no file absent.ckpt"),
-        (["fit", "--data.batch", "3"], "data.batch"),
+        (["fit", "--data.batchsize", "3"], "data.batchsize"),
         (["fit", "--model.offsets", "[1,2]"], "error: offsets: found [1, 2]"),
     ],
 )

@@ -8,9 +8,9 @@ from projects.ball.windows import split_by_time, windows_of
 
 
 def _clip(frames: list[int], absent: tuple[int, ...] = ()) -> Clip:
-    visible = np.array([frame not in absent for frame in frames])
+    visible = np.array([frame not in absent for frame in frames], dtype=bool)
     points = np.array([(frame, 2 * frame) if seen else (0, 0) for frame, seen in zip(frames, visible, strict=True)])
-    labels = BallLabels(np.array(frames, dtype=np.int64), points.astype(np.float32), visible, {})
+    labels = BallLabels(np.array(frames, dtype=np.int64), points.reshape(-1, 2).astype(np.float32), visible, {})
     return Clip("game", Path("game.mp4"), "train", (360, 640), labels)
 
 

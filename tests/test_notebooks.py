@@ -1,0 +1,95 @@
+"""Notebooks are committed without outputs and run from top to bottom on a small run."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from ipykernel.kernelspec import write_kernel_spec
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+BALL = ROOT / "notebooks" / "ball.ipynb"
+NUMBERS = """
+import sys
+print(json.dumps({"python": sys.executable, "windows": len(frames), "tp": int((errors <= tau).sum()),
+                  "fp1": int((errors > tau).sum()), "median_px": float(errors.median())}))
+"""
+
+Open = Callable[..., NotebookNode]
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Runs a notebook as Jupyter does, in its own folder, but surely with the Python that runs the tests."""
+    write_kernel_spec(str(tmp_path / "jupyter" / "kernels" / "python3"))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+
+    def run(path: Path, *more_cells: str, **variables: object) -> NotebookNode:
+        for name in ("RUN", "VIDEO"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, str(value))
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells += [nbformat.v4.new_code_cell(source) for source in more_cells]
+        NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+        return notebook
+
+    return run
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_outputs_are_committed(path: Path) -> None:
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            assert (cell.outputs, cell.execution_count) == ([], None), f"strip it: nbstripout {path}"
+
+
+def test_ball_shows_a_run(opened: Open, ball_command: Callable[..., None], rallies: Path, tmp_path: Path) -> None:
+    # Nine frames, and a threshold that every score passes: then there are best frames even of an untrained network.
+    ball_command("fit", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--model.threshold", "0",
+                 "--trainer.limit_val_batches", "2", "--trainer.num_sanity_val_steps", "0",
+                 "--trainer.log_every_n_steps", "1", "--trainer.accelerator", "cpu",
+                 "--model.offsets", "[-4,-3,-2,-1,0,1,2,3,4]")  # fmt: skip
+    run = tmp_path / "runs" / "ball" / "latest"
+    video = next((rallies / "test" / "videos").iterdir())
+    notebook = opened(BALL, NUMBERS, RUN=run, VIDEO=video)
+
+    assert {kind: len(_outputs(notebook, kind)) for kind in ("image/png", "text/html")} == {
+        "image/png": 6,  # curves, worst, best, random, histograms, frames of the video
+        "text/html": 3,  # scores, counts, rows of the video's table
+    }
+    summary = json.loads((run / "summary.json").read_text())
+    scores = _outputs(notebook, "text/html")[0]
+    assert all(name in scores for name in ("model", *summary["baselines"], "accuracy", "median_px"))
+    assert summary["command"] in _printed(notebook)
+    assert len((run / "predict" / f"{video.stem}_ball.csv").read_text().splitlines()) > 1
+    numbers = json.loads(notebook.cells[-1].outputs[0].text)
+    assert Path(numbers["python"]) == Path(sys.executable)
+    assert 0 < numbers["windows"] <= 200, "all windows of the split, or the scores below are of others"
+    for name in ("tp", "fp1", "median_px"):
+        assert numbers[name] == pytest.approx(summary[f"test/{name}"], rel=1e-4)
+
+
+def test_ball_without_a_run_says_how_to_make_one(opened: Open, tmp_path: Path) -> None:
+    with pytest.raises(CellExecutionError, match=r"python -m projects\.ball\.train fit") as stop:
+        opened(BALL, RUN=tmp_path / "absent")
+    assert stop.value.ename == "UserError"
+    assert str(tmp_path / "absent") in stop.value.evalue
+
+
+def _outputs(notebook: NotebookNode, kind: str) -> list[str]:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output.data[kind] for output in outputs if kind in output.get("data", {})]
+
+
+def _printed(notebook: NotebookNode) -> str:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "".join(output.text for output in outputs if output.get("name") == "stdout")
