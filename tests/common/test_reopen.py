@@ -14,7 +14,7 @@ class Augment:
 
 
 class Data:
-    def __init__(self, *, offsets: tuple[int, ...], root: str | None = None, augment: Augment = Augment()):  # noqa: B008
+    def __init__(self, *, offsets: tuple[int, ...], root: str | None = None, augment: Augment = Augment()):
         self.offsets, self.root, self.augment = offsets, root, augment
 
 

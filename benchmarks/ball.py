@@ -1,0 +1,51 @@
+"""The ball's default system and a video of synthetic rallies, for measuring."""
+
+from pathlib import Path
+from typing import Any
+
+import av
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser
+
+import projects.ball
+from projects.ball import synthetic
+from projects.ball.module import BallModule
+
+CONFIG = Path(projects.ball.__file__).parent / "configs" / "default.yaml"
+
+
+def default_module() -> BallModule:
+    """The module of the default config, untrained."""
+    parser = LightningArgumentParser()
+    parser.add_lightning_class_args(BallModule, "model")
+    settings = parser.parse_object({"model": default_config()["model"]})
+    module: BallModule = parser.instantiate_classes(settings).model
+    return module
+
+
+def default_config() -> dict[str, Any]:
+    """The default config as written."""
+    config: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
+    return config
+
+
+def rally_video(folder: Path, *, rallies: int, repeats: int = 1) -> Path:
+    """A video of several rallies one after the other, the whole repeated; 60 to 84 frames per rally."""
+    synthetic.write_dataset(folder / "rallies", rallies={"training": rallies}, progress=False)
+    games = sorted((folder / "rallies" / "training" / "videos").glob("*.mp4"))
+    path = folder / "rallies.mp4"
+    start = 0
+    with av.open(path, "w") as joined:
+        stream = None
+        for game in games * repeats:
+            with av.open(game) as part:
+                source = part.streams.video[0]
+                stream = stream or joined.add_stream_from_template(source)
+                for packet in part.demux(source):
+                    if packet.pts is None or packet.dts is None:
+                        continue
+                    packet.stream, packet.pts, packet.dts = stream, packet.pts + start, packet.dts + start
+                    end = packet.pts + (packet.duration or 0)
+                    joined.mux(packet)
+            start = end
+    return path
