@@ -29,15 +29,15 @@ def default_config() -> dict[str, Any]:
     return config
 
 
-def rally_video(folder: Path, *, rallies: int, repeats: int = 1) -> Path:
-    """A video of several rallies one after the other, the whole repeated; 60 to 84 frames per rally."""
+def rally_video(folder: Path, *, rallies: int) -> Path:
+    """A video of several rallies one after the other, 640 x 360, 60 to 84 frames per rally."""
     synthetic.write_dataset(folder / "rallies", rallies={"training": rallies}, progress=False)
     games = sorted((folder / "rallies" / "training" / "videos").glob("*.mp4"))
     path = folder / "rallies.mp4"
     start = 0
     with av.open(path, "w") as joined:
         stream = None
-        for game in games * repeats:
+        for game in games:
             with av.open(game) as part:
                 source = part.streams.video[0]
                 stream = stream or joined.add_stream_from_template(source)

@@ -47,23 +47,21 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     results = Results("predict")
     with TemporaryDirectory() as folder:
-        source = options.input or rally_video(Path(folder), rallies=1 if options.quick else 4,
-                                              repeats=1 if options.quick else 3)  # fmt: skip
+        source = options.input or rally_video(Path(folder), rallies=1 if options.quick else 6)
         measure(results, source, Path(folder), options)
     results.finish(results_folder(options))
 
 
 def measure(results: Results, source: Path, folder: Path, options: argparse.Namespace) -> None:
     module = default_module().to(DEVICE).eval()
-    video = Video(source)
-    count = len(video)
+    count = len(Video(source))
     seconds = race(
-        1 if options.quick else 3,
-        decode=lambda: _exhaust(video, module.size_hw),
+        1 if options.quick else 2,
+        decode=lambda: _exhaust(Video(source), module.size_hw),
         network=_bare_network(module, count),
         predict=_prediction(module, source, folder),
         null=_prediction(NullFinder(module), source, folder),
-        drawing=lambda: _draw(video, folder / "drawn.mp4"),
+        drawing=lambda: _draw(Video(source), folder / "drawn.mp4"),
         overlay=_prediction(module, source, folder, overlay=True),
     )
     limits = {"decoding_alone": seconds["decode"], "network_alone": seconds["network"]}

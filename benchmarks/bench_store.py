@@ -40,12 +40,12 @@ def measure(results: Results, source: Path, folder: Path, *, size_hw: tuple[int,
     for time in (3, 9):
         offsets = range(-(time // 2), time // 2 + 1)
         windows = window_frames(usable_anchors(numbers, numbers, offsets), offsets)
-        windows = np.random.default_rng(0).permutation(windows)[: 20 if quick else None]
-        few = windows[: 2 if quick else 20]
+        windows = np.random.default_rng(0).permutation(windows)[: 20 if quick else 150]
+        few = windows[: 2 if quick else 15]
         if not np.array_equal(store.read_many("v", windows[0]), memory[windows[0]]):
             raise AssertionError("the store gives other frames than it holds")
         seconds = race(
-            2 if quick else 7,
+            2 if quick else 5,
             store=_reading(lambda rows: store.read_many("v", rows), windows),
             memory=_reading(lambda rows: memory[rows], windows),
         ) | race(1 if quick else 2, video=_reading(lambda rows: video.read_many("v", rows), few))

@@ -7,8 +7,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 
+from common.errors import UserError
+
+MEBIBYTE = 1 << 20
 DAY_S = 86_400
 
 
@@ -66,6 +70,19 @@ def _age_s(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:  # its writer has just finished
         return 0.0
+
+
+def fingerprint_of(path: Path) -> str:
+    """Eight hex digits that change with the file's size, first or last mebibyte."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; check the path")
+    size = path.stat().st_size
+    digest = blake2b(str(size).encode(), digest_size=4)
+    with path.open("rb") as file:
+        digest.update(file.read(MEBIBYTE))
+        file.seek(max(size - MEBIBYTE, 0))
+        digest.update(file.read())
+    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -20,6 +20,7 @@ from jaxtyping import UInt8
 
 from common.data.timeline import Timeline
 from common.errors import UserError
+from common.files import fingerprint_of
 
 if TYPE_CHECKING:
     VideoPacket = Packet[VideoStream]
@@ -40,16 +41,22 @@ class Video:
     Pictures are RGB uint8 (height, width, 3), 0..255, turned upright as the file's display rotation asks. Objects can
     be pickled and forked: each process opens the file for itself.
 
+    Args:
+        path: the file.
+        listings: folder in which the listing of packets is kept from one process to the next: making it reads the whole
+            file, which takes minutes for hours of video on a network disk. None keeps it in memory alone.
+
     Attributes:
         path: the file.
         size_hw: (height, width) of the upright picture in pixels.
         fps: average frames per second, as the container states it; 0 if it does not.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, listings: Path | None = None) -> None:
         if not path.is_file():
             raise UserError(f"{path}: no such video file; check the path")
         self.path = path
+        self._listings = listings
         self._handle: tuple[int, InputContainer] | None = None
         with self._open() as container:
             stream = container.streams.video[0]
@@ -139,6 +146,14 @@ class Video:
 
     @cached_property
     def _timeline(self) -> Timeline:
+        if self._listings is None:
+            return self._listed()
+        file = self._listings / f"{fingerprint_of(self.path)}.npz"
+        if not file.is_file():
+            self._listed().save(file)
+        return Timeline.load(file)
+
+    def _listed(self) -> Timeline:
         with self._open() as container:
             packets = [(p.pts, p.is_keyframe, p.is_discard, p.is_corrupt) for p in _demux(container) if p.size]
         if packets[-1][3]:

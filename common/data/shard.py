@@ -11,7 +11,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import blake2b
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
@@ -23,7 +22,8 @@ from common.data.report import Problem
 from common.errors import UserError
 from common.files import atomic_path
 
-MEBIBYTE = 1 << 20
+LISTINGS = "listings"
+"""Folder in a store's root for the listings of its videos' packets."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Shard:
         Raises:
             UserError: the video cannot be opened, or the disk is full.
         """
-        video = _video(self.video, self.fingerprint)
+        video = _video(self.video, self.fingerprint, self.file.parents[2] / LISTINGS)
         with disk_full_is_user_error(self.file, self.bytes_needed), atomic_path(self.file) as temporary:
             self._write(video, temporary)
         return len(self.wanted)
@@ -85,19 +85,6 @@ class Shard:
             failed, length = file["failed"][:], file.attrs["video_length"]
         kind = "frame that cannot be decoded"
         return [Problem(self.video, kind, f"frame {number} of {length}") for number in failed[failed < length]]
-
-
-def fingerprint_of(video: Path) -> str:
-    """Eight hex digits that change with the video's size, first or last mebibyte."""
-    if not video.is_file():
-        raise UserError(f"{video}: no such video file; check the path")
-    size = video.stat().st_size
-    digest = blake2b(str(size).encode(), digest_size=4)
-    with video.open("rb") as file:
-        digest.update(file.read(MEBIBYTE))
-        file.seek(max(size - MEBIBYTE, 0))
-        digest.update(file.read())
-    return digest.hexdigest()
 
 
 @contextmanager
@@ -142,9 +129,9 @@ def no_space(path: Path, needed: int, free: int) -> UserError:
 
 
 @lru_cache(maxsize=2)
-def _video(path: Path, fingerprint: str) -> Video:
-    """One listing of packets serves all shards of a video; the fingerprint tells a replaced file."""
-    return Video(path)
+def _video(path: Path, fingerprint: str, listings: Path) -> Video:
+    """One object serves all shards of a video; the fingerprint tells a replaced file."""
+    return Video(path, listings=listings)
 
 
 def write_shards(shards: Sequence[Shard], workers: int) -> Iterator[int]:

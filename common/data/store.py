@@ -21,9 +21,9 @@ from rich.text import Text
 
 from common.data.read import Video
 from common.data.report import Problem
-from common.data.shard import Shard, damage_is_user_error, fingerprint_of, no_space, open_shard, write_shards
+from common.data.shard import Shard, damage_is_user_error, no_space, open_shard, write_shards
 from common.errors import UserError
-from common.files import sweep, write_text
+from common.files import fingerprint_of, sweep, write_text
 
 FRAMES_PER_SHARD = 256
 OPEN_FILES = 64  # per process; the usual limit of file descriptors is 1024
@@ -90,7 +90,7 @@ class FrameStore:
         if not self._folders:
             raise UserError(f"{self._root}: no frames stored here; run `prepare` with this folder and frame size first")
         self._clips: dict[str, _Clip] = {}
-        self._handles: OrderedDict[Path, h5py.File] = OrderedDict()
+        self._handles: OrderedDict[Path, h5py.Dataset] = OrderedDict()
         self._pid = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -106,18 +106,27 @@ class FrameStore:
         Raises:
             UserError: the frame is not stored, or its shard is damaged.
         """
-        clip = self._clip(name)
-        place = int(np.searchsorted(clip.frames, index))
-        if place == len(clip.frames) or clip.frames[place] != index:
-            raise UserError(f"{self._root}: frame {index} of clip {name!r} is not stored; run `prepare` for it")
-        file = clip.files[clip.file_of[place]]
-        with damage_is_user_error(file):
-            frame: UInt8[np.ndarray, "height width 3"] = self._open(file)["frames"][clip.row_of[place]]
+        frame: UInt8[np.ndarray, "height width 3"] = self.read_many(name, [index])[0]
         return frame
 
     def read_many(self, name: str, indices: Sequence[int]) -> UInt8[np.ndarray, "time height width 3"]:
-        """Frames of a clip, stacked in the order of `indices`."""
-        return np.stack([self.read(name, int(index)) for index in indices])
+        """Frames of a clip, at least one, stacked in the order of `indices`; neighbours are read at once."""
+        clip = self._clip(name)
+        places = np.searchsorted(clip.frames, indices)
+        stored = np.searchsorted(clip.frames, indices, side="right") > places
+        if not stored.all():
+            missing = indices[int(stored.argmin())]
+            raise UserError(f"{self._root}: frame {missing} of clip {name!r} is not stored; run `prepare` for it")
+        apart = (np.diff(clip.file_of[places]) != 0) | (np.diff(clip.row_of[places]) != 1)
+        runs = [self._run(clip, run) for run in np.split(places, np.flatnonzero(apart) + 1)]
+        return runs[0] if len(runs) == 1 else np.concatenate(runs)
+
+    def _run(self, clip: "_Clip", places: Int[np.ndarray, " time"]) -> UInt8[np.ndarray, "time height width 3"]:
+        """Frames whose rows follow each other in one file."""
+        file, first = clip.files[clip.file_of[places[0]]], int(clip.row_of[places[0]])
+        with damage_is_user_error(file):
+            frames: UInt8[np.ndarray, "time height width 3"] = self._open(file)[first : first + len(places)]
+        return frames
 
     def _clip(self, name: str) -> "_Clip":
         if name not in self._folders:
@@ -126,14 +135,14 @@ class FrameStore:
             self._clips[name] = _Clip.listed(self._folders[name])
         return self._clips[name]
 
-    def _open(self, file: Path) -> h5py.File:
+    def _open(self, file: Path) -> h5py.Dataset:
         if self._pid != os.getpid():  # handles of before a fork belong to the parent
             self._handles, self._pid = OrderedDict(), os.getpid()
         if file not in self._handles:
-            self._handles[file] = h5py.File(file, "r")
+            self._handles[file] = h5py.File(file, "r")["frames"]  # looking it up takes longer than reading a frame
         self._handles.move_to_end(file)
         while len(self._handles) > OPEN_FILES:
-            self._handles.popitem(last=False)[1].close()
+            self._handles.popitem(last=False)[1].file.close()
         return self._handles[file]
 
 
@@ -145,10 +154,11 @@ class VideoFrames:
     Args:
         videos: clip name -> video file.
         size_hw: (height, width) of the frames.
+        listings: see `Video`.
     """
 
-    def __init__(self, videos: Mapping[str, Path], size_hw: tuple[int, int]) -> None:
-        self._videos = {name: Video(path) for name, path in videos.items()}
+    def __init__(self, videos: Mapping[str, Path], size_hw: tuple[int, int], *, listings: Path | None = None) -> None:
+        self._videos = {name: Video(path, listings=listings) for name, path in videos.items()}
         self._size_hw = size_hw
         self._recent: OrderedDict[str, None] = OrderedDict()
 

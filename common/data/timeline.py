@@ -1,10 +1,13 @@
 """Order of a video's pictures: as shown, as decoded, and which depends on which."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int
+
+from common.files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,17 @@ class Timeline:
     pts: Int[np.ndarray, " packets"]
     key: Bool[np.ndarray, " packets"]
     shown: Int[np.ndarray, " frames"]
+
+    @classmethod
+    def load(cls, file: Path) -> "Timeline":
+        """Reads what `save` wrote."""
+        with np.load(file, allow_pickle=False) as arrays:
+            return cls(*(arrays[field.name] for field in fields(cls)))
+
+    def save(self, file: Path) -> None:
+        """Writes the listing to `file`, an .npz, whole or not at all."""
+        with atomic_path(file) as temporary:
+            np.savez_compressed(temporary, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     def frame(self, pts: int | None) -> int | None:
         """Number of the frame shown at this time; None if none is."""

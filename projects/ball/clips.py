@@ -36,7 +36,7 @@ class Clip:
 
 
 def find_clips(
-    root: Path, *, test_videos: Sequence[str] = (), val_videos: Sequence[str] = ()
+    root: Path, *, test_videos: Sequence[str] = (), val_videos: Sequence[str] = (), listings: Path | None = None
 ) -> tuple[list[Clip], list[Problem]]:
     """Every annotated video under `root`, sorted by name, and every problem found.
 
@@ -44,6 +44,7 @@ def find_clips(
         root: a folder in one of `LAYOUTS`.
         test_videos: names of videos to test on, besides those in a `test` folder.
         val_videos: names of videos to validate on.
+        listings: see `Video`.
 
     Raises:
         UserError: no folder, no video, or a name that no video has.
@@ -62,11 +63,9 @@ def find_clips(
         if not any(video.stem == path.parent.name for video in videos.values())
     ]
     for name, path in sorted(videos.items()):
-        labels, found = _read_clip(path)
+        clip, found = _read_clip(name, path, listings)
+        clips += [clip] if clip else []
         problems += found
-        if labels is not None:
-            split = "test" if name.startswith("test/") else "train"
-            clips.append(Clip(name, path, split, Video(path).size_hw, labels))
     return _assign(_assign(clips, test_videos, "test"), val_videos, "val"), problems
 
 
@@ -83,13 +82,13 @@ def _videos_in(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in VIDEO_SUFFIXES]
 
 
-def _read_clip(path: Path) -> tuple[BallLabels | None, list[Problem]]:
+def _read_clip(name: str, path: Path, listings: Path | None) -> tuple[Clip | None, list[Problem]]:
     markup = path.parents[1] / "annotations" / path.stem / "ball_markup.json"
     table = path.with_suffix(".csv")
     if not markup.is_file() and not table.is_file():
         return None, [Problem(path, "video without annotation", f"expected {markup} or {table}")]
     try:
-        video = Video(path)
+        video = Video(path, listings=listings)
         length, size_hw = len(video), video.size_hw
     except UserError as error:
         return None, [Problem(path, "video that cannot be read", str(error))]
@@ -98,7 +97,8 @@ def _read_clip(path: Path) -> tuple[BallLabels | None, list[Problem]]:
         labels, source = read_openttgames(markup, events if events.is_file() else None), markup
     else:
         labels, source = read_tracknet(table, size_hw), table
-    return check(labels, path=source, video_length=length, video_size_hw=size_hw)
+    labels, problems = check(labels, path=source, video_length=length, video_size_hw=size_hw)
+    return Clip(name, path, "test" if name.startswith("test/") else "train", size_hw, labels), problems
 
 
 def _assign(clips: list[Clip], names: Sequence[str], split: str) -> list[Clip]:

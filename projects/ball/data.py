@@ -16,6 +16,7 @@ from common.data.augment import WindowAugment
 from common.data.datamodule import PlannedDataModule
 from common.data.plan import sample_seed
 from common.data.report import Problem, report
+from common.data.shard import LISTINGS
 from common.data.store import FrameStore, VideoFrames, prepare
 from common.errors import UserError
 from projects.ball import synthetic
@@ -175,7 +176,7 @@ class BallData(PlannedDataModule):
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """On the device: float frames (B, T, 3, H, W), 0..255; in training also the random changes."""
-        frames = batch["frames"].permute(0, 1, 4, 2, 3).float()
+        frames = batch["frames"].permute(0, 1, 4, 2, 3).contiguous().float()
         points, visible, seeds = batch["window_xy"], batch["window_visible"], batch["seed"]
         if self.trainer is not None and self.trainer.training:
             frames, visible = mask_ball(
@@ -191,7 +192,8 @@ class BallData(PlannedDataModule):
         return batch | {"frames": frames, "window_xy": points, "window_visible": visible}
 
     def _clips(self) -> tuple[list[Clip], list[Problem]]:
-        return find_clips(self.root, test_videos=self.test_videos, val_videos=self.val_videos)
+        listings = self.folder / LISTINGS
+        return find_clips(self.root, test_videos=self.test_videos, val_videos=self.val_videos, listings=listings)
 
     def _wanted(self, clips: Sequence[Clip]) -> Mapping[str, tuple[Path, Sequence[int]]]:
         """Frames that some window needs; those beyond either end are no frames."""
@@ -201,7 +203,9 @@ class BallData(PlannedDataModule):
 
     def _frames(self, clips: Sequence[Clip]) -> tuple[Frames, list[Problem]]:
         if self.source == "video":
-            return VideoFrames({clip.name: clip.path for clip in clips}, self.size_hw), []
+            return VideoFrames(
+                {clip.name: clip.path for clip in clips}, self.size_hw, listings=self.folder / LISTINGS
+            ), []
         wanted = self._wanted(clips)
         problems = prepare(wanted, folder=self.folder, size_hw=self.size_hw, workers=1, progress=False)
         return FrameStore(self.folder, self.size_hw), problems

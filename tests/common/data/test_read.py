@@ -122,7 +122,10 @@ def test_a_small_ball_keeps_its_sub_pixel_place(
         -1, 2
     )
     balls = corners + rng.uniform(0, 10, corners.shape)
-    bells = [np.exp(-((np.arange(side)[:, None] - at) ** 2) / 2 / 1.5**2) for side, at in zip(source_hw[::-1], balls.T)]
+    bells = [
+        np.exp(-((np.arange(side)[:, None] - at) ** 2) / 2 / 1.5**2)
+        for side, at in zip(source_hw[::-1], balls.T, strict=True)
+    ]
     grey = (40 + 200 * bells[1] @ bells[0].T).round().astype(np.uint8)
     path = tmp_path / "v.mp4"
     with av.open(str(path), "w") as container:

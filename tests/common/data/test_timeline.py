@@ -1,5 +1,7 @@
 """Order of showing, order of decoding, and dependence."""
 
+from pathlib import Path
+
 import numpy as np
 
 from common.data.timeline import Timeline
@@ -40,3 +42,11 @@ def test_damage_reaches_to_the_next_keyframe() -> None:
     assert np.flatnonzero(OPEN.spoilt_by(2)).tolist() == [1, 2, 4, 5]  # B1, B2, and the pictures shown before I6
     assert np.flatnonzero(OPEN.spoilt_by(5)).tolist() == [4, 5]  # B4 is no reference of what follows I6
     assert np.flatnonzero(OPEN.spoilt_by(7)).tolist() == [7, 8]
+
+
+def test_a_saved_listing_is_the_same(tmp_path: Path) -> None:
+    timeline = Timeline(np.array([0, 2, 1, 3]), np.array([True, False, False, True]), np.array([0, 1, 2, 3]))
+    timeline.save(tmp_path / "listing.npz")
+    again = Timeline.load(tmp_path / "listing.npz")
+    for name in ("pts", "key", "shown"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(timeline, name))

@@ -13,7 +13,8 @@ from common.export import read_metadata
 from projects.ball.module import BallModule
 
 Command = Callable[..., None]
-BRIEF = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.num_sanity_val_steps", "0",
+BRIEF = ("--trainer.max_epochs", "1", "--trainer.log_every_n_steps", "1", "--trainer.limit_train_batches", "2",
+         "--trainer.num_sanity_val_steps", "0",
          "--trainer.accelerator", "cpu", "--trainer.limit_val_batches", "2")  # fmt: skip
 
 
