@@ -17,8 +17,8 @@ from common.data.read import Video
 from common.data.store import FrameStore, VideoFrames, prepare
 from common.data.windows import usable_anchors, window_frames
 
-SIZES_HW = (tuple(default_module().size_hw), (288, 512))
-"""The default network's input, and the usual one of this field."""
+USUAL_HW = (288, 512)
+"""Input of most published networks for this task."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -26,8 +26,8 @@ def main(args: Sequence[str] | None = None) -> None:
     results = Results("store")
     with TemporaryDirectory() as name:
         folder = Path(name)
-        source = rally_video(folder, rallies=1 if options.quick else 4)
-        for size_hw in SIZES_HW[: 1 if options.quick else None]:
+        source = rally_video(folder, quick=options.quick)
+        for size_hw in [default_module().size_hw] + ([] if options.quick else [USUAL_HW]):
             measure(results, source, folder / "store", size_hw=size_hw, quick=options.quick)
     results.finish(results_folder(options))
 
@@ -36,13 +36,13 @@ def measure(results: Results, source: Path, folder: Path, *, size_hw: tuple[int,
     numbers = np.arange(len(Video(source)))
     prepare({"v": (source, numbers.tolist())}, folder=folder, size_hw=size_hw, workers=1, progress=False)
     store, video = FrameStore(folder, size_hw), VideoFrames({"v": source}, size_hw)
-    memory = store.read_many("v", numbers)
+    memory = store.read_many("v", numbers.tolist())
     for time in (3, 9):
         offsets = range(-(time // 2), time // 2 + 1)
         windows = window_frames(usable_anchors(numbers, numbers, offsets), offsets)
         windows = np.random.default_rng(0).permutation(windows)[: 20 if quick else 150]
         few = windows[: 2 if quick else 15]
-        if not np.array_equal(store.read_many("v", windows[0]), memory[windows[0]]):
+        if not np.array_equal(store.read_many("v", windows[0].tolist()), memory[windows[0]]):
             raise AssertionError("the store gives other frames than it holds")
         seconds = race(
             2 if quick else 5,
@@ -59,9 +59,11 @@ def measure(results: Results, source: Path, folder: Path, *, size_hw: tuple[int,
         results.add(f"time of store / video, {case}", per_second["video"] / per_second["store"], "x")
 
 
-def _reading(read: Callable[[np.ndarray], np.ndarray], windows: np.ndarray) -> Callable[[], None]:
+def _reading(read: Callable[[list[int]], np.ndarray], windows: np.ndarray) -> Callable[[], None]:
+    lists: list[list[int]] = windows.tolist()
+
     def run() -> None:
-        for rows in windows:
+        for rows in lists:
             read(rows)
 
     return run

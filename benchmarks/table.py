@@ -57,8 +57,12 @@ class Results:
         """Prints the table and writes `<folder>/<name>.json` unless there is no folder."""
         self._print()
         if folder is not None:
-            bars = [_row(figure) | {"bar": figure.bar, "holds": figure.holds} for figure in self.figures if figure.bar]
-            rest = [_row(figure) for figure in self.figures if not figure.bar]
+            bars = [
+                _row(figure) | {"bar": figure.bar, "holds": figure.holds}
+                for figure in self.figures
+                if figure.bar is not None
+            ]
+            rest = [_row(figure) for figure in self.figures if figure.bar is None]
             facts = {"machine": self.machine, "command": " ".join(command()), "commit": commit()}
             path = folder / f"{self.name}.json"
             content = {"bars": bars, "figures": rest, **facts, "versions": versions()}

@@ -1,17 +1,12 @@
 """A shard: up to 256 frames of one clip in one HDF5 file that is either complete or absent."""
 
 import errno
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import h5py
@@ -135,36 +130,19 @@ def _video(path: Path, fingerprint: str, listings: Path) -> Video:
 
 
 def write_shards(shards: Sequence[Shard], workers: int) -> Iterator[int]:
-    """Writes shards with this many processes and yields the frames of each; an interrupt waits for those in hand.
+    """Writes shards with this many threads and yields the frames of each; an interrupt waits for those in hand.
+
+    Threads are enough, as decoding, scaling and writing all release the interpreter's lock, and start at once.
 
     Raises:
-        UserError: from `Shard.write`, or a process was killed.
+        UserError: from `Shard.write`.
     """
-    workers = min(workers, len(shards))
     if workers < 2:
         yield from map(Shard.write, shards)
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_worker)
+    pool = ThreadPoolExecutor(workers)
     try:
         for future in as_completed([pool.submit(shard.write) for shard in shards]):
             yield future.result()
-    except BrokenProcessPool as error:
-        raise UserError(
-            f"a decoding process of {workers} was killed, perhaps for want of memory; run again with fewer workers, "
-            "what is done is kept"
-        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _worker() -> None:
-    """A worker leaves the interrupt to the process that started it, and ends when that one is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -49,7 +49,7 @@ def prepare(
         wanted: clip name -> (video file, frame numbers in any order).
         folder: root of the store.
         size_hw: (height, width) of the stored frames.
-        workers: decoding processes; with less than two, this process decodes.
+        workers: decoding threads.
         progress: show a progress bar with frames per second.
 
     Returns:

@@ -27,7 +27,7 @@ from projects.ball.synthetic.render import Sight
 FORMAT = 1  # to be raised by every change of the pixels or the labels
 MANIFEST = "synthetic.json"
 SPLITS = ("training", "test")  # a split's place is part of its games' seeds, so that no scene is in both
-RALLIES: Mapping[str, int] = MappingProxyType({"training": 40, "test": 8})
+RALLIES: Mapping[str, int] = MappingProxyType({"training": 56, "test": 12})
 
 
 def write_dataset(

@@ -71,7 +71,7 @@ def random_light(rng: np.random.Generator, size_hw: tuple[int, int], length: int
     height, width = size_hw
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     slope_x, slope_y, falloff = rng.uniform(-0.12, 0.12), rng.uniform(-0.12, 0.12), rng.uniform(0, 0.12)
-    gain = rng.uniform(0.82, 1.08) * (1 + slope_x * x + slope_y * y - falloff * (x**2 + y**2))
+    gain = rng.uniform(0.95, 1.25) * (1 + slope_x * x + slope_y * y - falloff * (x**2 + y**2))
     noise = rng.standard_normal((height + NOISE_MARGIN, width + NOISE_MARGIN), dtype=np.float32)
     return Light(
         gain.astype(np.float32),

@@ -18,7 +18,7 @@ LONGEST = 2.0  # seconds of flight from which a game's frames are chosen
 BEFORE, AFTER = 4, 12  # labelled frames around an event, as in OpenTTGames
 LABELLED = 0.72  # share of frames inside such windows, from which empty events are added until it is reached
 ABSENT = 0.13  # share of frames without the ball that a game aims at
-MIN_SHARE, MIN_CONTRAST = 0.6, 28.0  # what a ball must show to be labelled visible
+MIN_SHARE, MIN_CONTRAST = 0.6, 40.0  # what a ball must show to be labelled visible
 MAX_HIDDEN_SHARE = 0.04  # what it may still show to be labelled absent
 
 Label = dict[str, float | int]
@@ -27,9 +27,9 @@ Events = dict[str, str]
 
 
 def random_rally(seed: Sequence[int], size_hw: tuple[int, int]) -> Rally:
-    """A rally of 60 to 84 frames in a hall of its own; the same seed (whole numbers >= 0) gives the same pixels."""
+    """A rally of 42 to 60 frames in a hall of its own; the same seed (whole numbers >= 0) gives the same pixels."""
     rng = np.random.default_rng(seed)
-    frames = int(rng.integers(60, 85))
+    frames = int(rng.integers(42, 61))
     camera = random_camera(rng, size_hw)
     flight, start = _flight_in_view(rng, camera, frames)
     orange = rng.uniform() < 0.3

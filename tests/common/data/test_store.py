@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,29 +119,6 @@ def test_an_interrupted_call_is_completed_by_the_next(end: int, wanted: Wanted, 
     assert contents(fill(job, folder), job) == direct(job)
     assert [path.stat().st_mtime_ns for path in done] == times
     assert not list(folder.rglob("*.tmp.h5"))
-
-
-def test_workers_end_with_their_parent(tmp_path: Path, write_video: Write) -> None:
-    code = (
-        "import os, sys, time\n"
-        "from concurrent.futures import ProcessPoolExecutor\n"
-        "from multiprocessing import get_context\n"
-        "from common.data.shard import _worker\n"
-        "pool = ProcessPoolExecutor(1, get_context('spawn'), initializer=_worker)\n"
-        "print(pool.submit(os.getpid).result(), flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    worker = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    for _ in range(100):
-        if not Path(f"/proc/{worker}/cmdline").exists() or not Path(f"/proc/{worker}/cmdline").read_bytes():
-            return
-        time.sleep(0.1)
-    os.kill(worker, signal.SIGKILL)
-    pytest.fail("the worker outlived its parent")
 
 
 def test_frames_that_cannot_be_decoded_are_named_on_every_call(
