@@ -19,6 +19,7 @@ BEFORE, AFTER = 4, 12  # labelled frames around an event, as in OpenTTGames
 LABELLED = 0.72  # share of frames inside such windows, from which empty events are added until it is reached
 ABSENT = 0.13  # share of frames without the ball that a game aims at
 MIN_SHARE, MIN_CONTRAST = 0.6, 40.0  # what a ball must show to be labelled visible
+SLOW, MAX_SLOW_SHARE = 3.0, 0.1  # px per frame: slower, a window shows one more white dot; share of a game's frames
 MAX_HIDDEN_SHARE = 0.04  # what it may still show to be labelled absent
 
 Label = dict[str, float | int]
@@ -32,7 +33,7 @@ def random_rally(seed: Sequence[int], size_hw: tuple[int, int]) -> Rally:
     frames = int(rng.integers(42, 61))
     camera = random_camera(rng, size_hw)
     flight, start = _flight_in_view(rng, camera, frames)
-    orange = rng.uniform() < 0.3
+    orange = rng.uniform() < 0.2
     colour = rng.uniform((235, 140, 25), (255, 170, 60)) if orange else rng.uniform(232, 255) - np.array([0, 0, 12])
     scene = random_scene(rng, camera, size_hw)
     return Rally(
@@ -61,7 +62,8 @@ def _flight_in_view(rng: np.random.Generator, camera: Camera, frames: int) -> tu
 def _best_start(rng: np.random.Generator, camera: Camera, flight: Flight, frames: int) -> tuple[float, float, Flight]:
     """How poor the flight's best part is, and the second at which that begins.
 
-    Good is a share of frames without the ball near ABSENT, and several contacts; without any it is infinitely poor.
+    Good is a share of frames without the ball near ABSENT, and several contacts. Without any contact, or with a ball
+    that trickles along after a net hit, it is infinitely poor.
 
     Before the first stroke the ball is in a hand, so that this time is shown only if the hand is outside the picture.
     """
@@ -73,9 +75,17 @@ def _best_start(rng: np.random.Generator, camera: Camera, flight: Flight, frames
     contacts, _ = np.histogram([time for time, _ in flight.contacts], bins=np.append(times, times[-1] + 1 / FPS))
     count = sliding_window_view(contacts, frames).sum(axis=1)
     misses = np.abs(absent - ABSENT) - 0.03 * np.minimum(count, 3) + rng.uniform(0, 0.02, len(count))
-    misses[count == 0] = np.inf
+    slow = sliding_window_view(_pixels_per_frame(camera, flight, times) < SLOW, frames).mean(axis=1)
+    misses[(count == 0) | (slow > MAX_SLOW_SHARE)] = np.inf
     best = int(misses.argmin())
     return float(misses[best]), float(times[best]), flight
+
+
+def _pixels_per_frame(camera: Camera, flight: Flight, times: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Motion of the ball in pixels of a 640-wide picture."""
+    xy, _ = camera.project(flight.states(times)[:, :3])
+    steps = np.linalg.norm(np.gradient(xy, axis=0), axis=1)
+    return np.asarray(steps * 320 / camera.centre_xy[0])
 
 
 def _in_picture(camera: Camera, flight: Flight, times: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
