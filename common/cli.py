@@ -28,7 +28,7 @@ from common.errors import UserError
 from common.reopen import run_settings
 from common.run import open_run
 from common.tracking import wandb_logger
-from common.trainer import Trainer
+from common.trainer import Trainer, load_weights
 
 EVALUATIONS = ("validate", "test", "predict", "export")
 """Verbs that take a trained checkpoint."""
@@ -120,6 +120,12 @@ class Cli(LightningCLI):
         parser.add_argument(
             "--wandb", type=bool, default=False, help="Log to Weights & Biases too; offline without a login."
         )
+        parser.add_argument(
+            "--start_from",
+            type=str | None,
+            default=None,
+            help="Checkpoint whose weights a fit starts from; to go on with a run instead, give --ckpt_path.",
+        )
         for name in self.project.links:
             parser.link_arguments(f"model.{name}", f"data.{name}")
 
@@ -156,6 +162,11 @@ class Cli(LightningCLI):
             else given["logger"] or False,
         }
         return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Starts from another run's weights, if asked to."""
+        if self._get(self.config, "start_from"):
+            load_weights(self.model, self._get(self.config, "start_from"))
 
     def after_fit(self) -> None:
         """Scores the best checkpoint on the test split, or on the validation split where there is none."""

@@ -60,7 +60,6 @@ def load_weights(model: LightningModule, path: str) -> None:
         model.load_state_dict(state["state_dict"])
     except RuntimeError as error:
         raise UserError(f"ckpt_path {path}: weights of another network than the config's: {error}") from error
-    model.eval()
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:

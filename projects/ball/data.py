@@ -1,7 +1,6 @@
 """The ball's data module: folder -> clips -> frames -> windows -> batches, augmented on the device."""
 
 import hashlib
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,9 +22,6 @@ from projects.ball import synthetic
 from projects.ball.augment import mask_ball
 from projects.ball.clips import Clip, find_clips
 from projects.ball.windows import BallWindows, split_by_time, windows_of
-
-FEW_VIDEOS = 3
-"""With fewer training videos than this, the validation part is cut from their ends."""
 
 Frames = FrameStore | VideoFrames
 
@@ -90,8 +86,8 @@ class BallData(PlannedDataModule):
         offsets: frames of a window relative to the target frame; the model gives them.
         size_hw: (height, width) of the network's input; the model gives it.
         test_videos: names of videos to test on, besides those in a `test` folder.
-        val_videos: names of videos to validate on. Without any, `val_fraction` of the training videos is taken, or, of
-            fewer than three, the last part of each.
+        val_videos: names of videos to validate on. Without any, `val_fraction` of the training videos is taken, or,
+            where that is less than half a video, the last part of each.
         val_fraction: share of the training videos, or of their time, for validation.
         frames: "store" decodes the needed frames once, to a store on disk; "video" decodes in every epoch.
         store: folder of the store and of the synthetic rallies.
@@ -214,14 +210,15 @@ class BallData(PlannedDataModule):
         splits = {name: [part for part in parts if part.clip.split == name] for name in ("train", "val", "test")}
         if splits["val"]:
             return splits
-        if len(splits["train"]) < FEW_VIDEOS:
+        whole = round(self.val_fraction * len(splits["train"]))
+        if not whole:
             self.split_note = f" (val: the last {self.val_fraction:.0%} of each training video)"
             halves = [(part.clip, split_by_time(part.windows, self.val_fraction)) for part in splits["train"]]
             splits["train"] = [ClipWindows(clip, early) for clip, (early, _) in halves]
             splits["val"] = [ClipWindows(clip, late) for clip, (_, late) in halves]
             return splits
         order = np.random.default_rng(self.seed).permutation(len(splits["train"]))
-        chosen = set(order[: max(1, math.floor(len(order) * self.val_fraction))].tolist())
+        chosen = set(order[:whole].tolist())
         self.split_note = f" (val: {len(chosen)} of {len(order)} training videos)"
         splits["val"] = [part for row, part in enumerate(splits["train"]) if row in chosen]
         splits["train"] = [part for row, part in enumerate(splits["train"]) if row not in chosen]

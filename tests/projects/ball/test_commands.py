@@ -57,6 +57,19 @@ def test_a_checkpoint_needs_nothing_else(fitted: Path, ball_command: Command) ->
     assert {name: first[name] for name in scores} == {name: again[name] for name in scores}
 
 
+def test_a_fit_can_start_from_the_weights_of_another(fitted: Path, ball_command: Command) -> None:
+    checkpoint = str(fitted / "checkpoints" / "best.ckpt")
+    still = ("--model.optimizer.init_args.lr", "0.0", "--model.scheduler", "null")
+    ball_command("fit", "--run", "second", "--start_from", checkpoint, *still, *BRIEF)
+    first, second = (
+        torch.load(fitted.parent / run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+        for run in ("first", "second")
+    )
+    name = "net.heatmap.0.weight"
+    assert torch.equal(first[name], second[name])
+    assert torch.equal(first["standardizer.mean"], second["standardizer.mean"])
+
+
 def test_validate_takes_the_latest_run(fitted: Path, ball_command: Command) -> None:
     ball_command("validate", small=False)
     assert "val/f1" in json.loads((fitted / "validate" / "summary.json").read_text())
