@@ -125,7 +125,7 @@ class BallModule(ExportableModule):
 
     def configure_optimizers(self) -> Any:
         """Optimizer and scheduler of the config."""
-        return optimizers(self.parameters(), self.optimizer, self.scheduler)
+        return optimizers(self, self.optimizer, self.scheduler)
 
     def export(self, path: Path) -> Parity:
         """Writes the network as ONNX, standardisation inside, with everything that its use needs in the metadata.

@@ -1,12 +1,13 @@
-"""What changes over a rally besides the players: light, sensor noise, the camera's shake, lights that wander."""
+"""What changes over a rally besides the players: light, noise, the camera's shake, lights that wander or flicker."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
+from PIL import Image, ImageDraw, ImageFont
 
 from projects.ball.synthetic.canvas import random_colour
-from projects.ball.synthetic.planes import Field, Planes
+from projects.ball.synthetic.planes import Box, Field, Planes, even_box, half, inside
 from projects.ball.synthetic.scene import MARGIN
 
 NOISE_MARGIN = 64  # the same noise field serves every frame, each time cut elsewhere
@@ -66,6 +67,28 @@ class Wanderer:
         return self.origin + self.velocity * time
 
 
+@dataclass(frozen=True)
+class Display:
+    """A lit scoreboard above the hall, whose pulsed lamps a fast camera sees at another brightness in every frame.
+
+    What changes most from frame to frame is therefore not always the ball.
+
+    Attributes:
+        box: place in the picture.
+        pattern: luma of the lit board at full brightness.
+        levels: brightness in each frame, 0..1.
+    """
+
+    box: Box
+    pattern: Field
+    levels: Float[np.ndarray, " frames"]
+
+    def paint(self, image: Planes, index: int) -> None:
+        """Lays the board over the hall."""
+        image.luma[self.box] = self.pattern * self.levels[index]
+        image.chroma[(slice(None), *half(self.box))] *= np.float32(0.4)
+
+
 def random_light(rng: np.random.Generator, size_hw: tuple[int, int], length: int) -> Light:
     """Bright or dim, even or falling off to one side; a third of the cameras shake."""
     height, width = size_hw
@@ -94,3 +117,21 @@ def random_wanderers(rng: np.random.Generator) -> tuple[Wanderer, ...]:
         return Wanderer(origin, velocity, float(rng.uniform(0.015, 0.05)), colour)
 
     return tuple(wanderer() for _ in range(rng.integers(0, 4)))
+
+
+def random_displays(rng: np.random.Generator, size_hw: tuple[int, int], length: int) -> tuple[Display, ...]:
+    """None to two of them, in the upper part of the picture where a ball hardly comes."""
+    return tuple(_random_display(rng, size_hw, length) for _ in range(rng.choice([0, 1, 2], p=[0.25, 0.5, 0.25])))
+
+
+def _random_display(rng: np.random.Generator, size_hw: tuple[int, int], length: int) -> Display:
+    size_wh = np.array(size_hw[::-1])
+    side_wh = size_wh * rng.uniform((0.10, 0.07), (0.2, 0.12))
+    corner = size_wh * rng.uniform((0, 0.01), (0.8, 0.06))
+    box = inside(even_box(corner, corner + side_wh), size_hw)
+    height, width = (part.stop - part.start for part in box)
+    board = Image.new("L", (width, height), int(rng.integers(20, 60)))
+    score = f"{rng.integers(0, 12):02d}:{rng.integers(0, 12):02d}"
+    font = ImageFont.load_default(max(8, int(0.8 * height)))
+    ImageDraw.Draw(board).text((width / 2, height / 2), score, int(rng.integers(170, 219)), font, anchor="mm")
+    return Display(box, np.asarray(board, dtype=np.float32), rng.uniform(0.35, 1, length).astype(np.float32))
