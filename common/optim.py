@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -26,7 +27,7 @@ class WarmupCosine(LRScheduler):
         self.total_steps = 1
         super().__init__(optimizer)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """Rates of the parameter groups at this step."""
         return [rate * self.factor(self.last_epoch) for rate in self.base_lrs]
 

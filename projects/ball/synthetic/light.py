@@ -7,7 +7,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from projects.ball.synthetic.canvas import random_colour
-from projects.ball.synthetic.planes import Box, Field, Planes, even_box, half, inside
+from projects.ball.synthetic.planes import Box, Field, Planes, even_box, half, halve, inside
 from projects.ball.synthetic.scene import MARGIN
 
 NOISE_MARGIN = 64  # the same noise field serves every frame, each time cut elsewhere
@@ -89,6 +89,31 @@ class Display:
         image.chroma[(slice(None), *half(self.box))] *= np.float32(0.4)
 
 
+@dataclass(frozen=True)
+class Flashes:
+    """Photographers' flashes in the stand: each lights one frame, brighter than any ball.
+
+    Attributes:
+        centres_xy: pixels, one place per frame.
+        radii: standard deviation of the glow in pixels; 0 where no flash goes off.
+    """
+
+    centres_xy: Float[np.ndarray, "frames 2"]
+    radii: Float[np.ndarray, " frames"]
+
+    def paint(self, image: Planes, index: int) -> None:
+        """Lays the frame's flash, if any, over the hall."""
+        radius, (x, y) = self.radii[index], self.centres_xy[index]
+        if not radius:
+            return
+        reach = 4 * radius
+        box = inside(even_box(np.array([x - reach, y - reach]), np.array([x + reach, y + reach])), image.luma.shape)
+        rows, columns = np.mgrid[box].astype(np.float32)
+        glow = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * radius**2)).astype(np.float32)
+        image.luma[box] += glow * (np.float32(219) - image.luma[box])
+        image.chroma[(slice(None), *half(box))] *= 1 - halve(glow)
+
+
 def random_light(rng: np.random.Generator, size_hw: tuple[int, int], length: int) -> Light:
     """Bright or dim, even or falling off to one side; a third of the cameras shake."""
     height, width = size_hw
@@ -121,7 +146,7 @@ def random_wanderers(rng: np.random.Generator) -> tuple[Wanderer, ...]:
 
 def random_displays(rng: np.random.Generator, size_hw: tuple[int, int], length: int) -> tuple[Display, ...]:
     """None to two of them, in the upper part of the picture where a ball hardly comes."""
-    return tuple(_random_display(rng, size_hw, length) for _ in range(rng.choice([0, 1, 2], p=[0.25, 0.5, 0.25])))
+    return tuple(_random_display(rng, size_hw, length) for _ in range(rng.choice([0, 1, 2], p=[0.1, 0.5, 0.4])))
 
 
 def _random_display(rng: np.random.Generator, size_hw: tuple[int, int], length: int) -> Display:
@@ -130,8 +155,19 @@ def _random_display(rng: np.random.Generator, size_hw: tuple[int, int], length: 
     corner = size_wh * rng.uniform((0, 0.01), (0.8, 0.06))
     box = inside(even_box(corner, corner + side_wh), size_hw)
     height, width = (part.stop - part.start for part in box)
-    board = Image.new("L", (width, height), int(rng.integers(20, 60)))
+    lit = rng.uniform() < 0.5  # dark figures on a lit board, or the reverse
+    ground, ink = (int(rng.integers(150, 219)), 20) if lit else (20, int(rng.integers(170, 219)))
+    board = Image.new("L", (width, height), ground)
     score = f"{rng.integers(0, 12):02d}:{rng.integers(0, 12):02d}"
     font = ImageFont.load_default(max(8, int(0.8 * height)))
-    ImageDraw.Draw(board).text((width / 2, height / 2), score, int(rng.integers(170, 219)), font, anchor="mm")
-    return Display(box, np.asarray(board, dtype=np.float32), rng.uniform(0.35, 1, length).astype(np.float32))
+    ImageDraw.Draw(board).text((width / 2, height / 2), score, ink, font, anchor="mm")
+    return Display(box, np.asarray(board, dtype=np.float32), rng.uniform(0.05, 1, length).astype(np.float32))
+
+
+def random_flashes(rng: np.random.Generator, size_hw: tuple[int, int], length: int) -> Flashes:
+    """In three halls of four, a flash in up to half of the frames, above the table."""
+    share = rng.uniform(0.2, 0.5) if rng.uniform() < 0.75 else 0.0
+    size_wh = np.array(size_hw[::-1])
+    centres = size_wh * rng.uniform((0, 0), (1, 0.35), (length, 2))
+    radii = size_wh[0] / 640 * rng.uniform(5, 14, length) * (rng.uniform(size=length) < share)
+    return Flashes(centres, radii)

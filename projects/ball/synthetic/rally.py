@@ -8,7 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from projects.ball.synthetic.camera import Camera, random_camera
 from projects.ball.synthetic.flight import Flight, play
-from projects.ball.synthetic.light import random_displays, random_light, random_wanderers
+from projects.ball.synthetic.light import random_displays, random_flashes, random_light, random_wanderers
 from projects.ball.synthetic.players import random_players
 from projects.ball.synthetic.render import Rally, Sight
 from projects.ball.synthetic.scene import random_scene
@@ -50,6 +50,7 @@ def random_rally(seed: Sequence[int], size_hw: tuple[int, int]) -> Rally:
         wanderers=random_wanderers(rng),
         light=random_light(rng, size_hw, frames),
         displays=random_displays(rng, size_hw, frames),
+        flashes=random_flashes(rng, size_hw, frames),
     )
 
 

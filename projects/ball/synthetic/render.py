@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from projects.ball.synthetic.camera import Camera
 from projects.ball.synthetic.canvas import Canvas
 from projects.ball.synthetic.flight import HALF_WIDTH, RADIUS, TABLE_HEIGHT, Flight
-from projects.ball.synthetic.light import Display, Light, Wanderer
+from projects.ball.synthetic.light import Display, Flashes, Light, Wanderer
 from projects.ball.synthetic.planes import Box, Field, Planes, crop, even_box, from_rgb, half, halve, inside
 from projects.ball.synthetic.players import Joints, Player
 from projects.ball.synthetic.scene import MARGIN, Scene, table_outlines
@@ -53,7 +53,8 @@ class Rally:
     players: tuple[Player, ...]
     wanderers: tuple[Wanderer, ...]
     light: Light
-    displays: tuple[Display, ...] = ()
+    displays: tuple[Display, ...]
+    flashes: Flashes
 
     def frame(self, index: int, *, ball: bool = True) -> tuple[UInt8[np.ndarray, "lines w"], Sight]:
         """Draws one frame (yuv420p); `ball=False` leaves the ball out of it and changes nothing else."""
@@ -63,6 +64,7 @@ class Rally:
         image = self.scene.background.crop(MARGIN, shake_xy)
         for display in self.displays:
             display.paint(image, index)
+        self.flashes.paint(image, index)
         for wanderer in self.wanderers:
             self._paint_wanderer(image, wanderer, camera, time)
         sight = self._paint_actors(image, camera, time, ball=ball)

@@ -19,8 +19,8 @@ BRIEF = ("--trainer.max_epochs", "1", "--trainer.log_every_n_steps", "1", "--tra
 
 
 @pytest.fixture
-def fitted(ball_command: Command, tmp_path: Path) -> Path:
-    """Folder of a short run."""
+def fitted(ball_command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Folder of a short run, whose output `capsys` holds."""
     ball_command("fit", "--run", "first", *BRIEF)
     return tmp_path / "runs" / "ball" / "first"
 
