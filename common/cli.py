@@ -87,7 +87,8 @@ def run(project: Project, args: Sequence[str] | None = None) -> LightningCLI:
                 args=full,
             )
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        message = str(error).rpartition("UserError: ")[2]  # a loader's process puts its traceback before it
+        print(f"error: {message.strip()}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -10,13 +10,17 @@ from common.heatmaps import gaussian_heatmaps, pixels_to_cells
 from common.shapes import Heatmaps, Offsets, Points
 
 
+REACH = 1.5
+"""Cells around the ball that learn their offset to it, so that a peak one cell beside it decodes to the same place."""
+
+
 class BallTargets(NamedTuple):
     """Targets of a batch.
 
     Attributes:
         heatmap: 0..1, a Gaussian whose peak is 1 in the ball's cell; 0 where the ball is absent.
-        offset: (x, y) from the centre of the ball's cell to the ball, in cells, -0.5..0.5; 0 elsewhere.
-        offset_mask: the ball's cell.
+        offset: (x, y) from the centre of a cell to the ball, in cells, within `REACH`; 0 elsewhere.
+        offset_mask: the ball's cell and its neighbours.
         labelled: whether the target frame has a label; the others count nowhere.
         points_xy: the ball in pixels of the input, (0, 0) where absent.
         visible: whether the ball is there.
@@ -47,8 +51,10 @@ def ball_targets(batch: dict[str, Tensor], *, stride: int, sigma: float) -> Ball
     size_hw = (height // stride, width // stride)
     cells_xy = pixels_to_cells(points_xy, stride)
     heatmap = gaussian_heatmaps(cells_xy[:, None], visible[:, None], size_hw=size_hw, sigma=sigma, snap=True)
-    mask = (heatmap >= 1) & labelled[:, None, None, None]  # the peak is exactly 1 in the ball's cell alone
-    offset = torch.where(mask, cells_xy[:, :, None, None] - _cell_centres(size_hw, like=cells_xy), 0)
+    offset = cells_xy[:, :, None, None] - _cell_centres(size_hw, like=cells_xy)
+    shown = labelled & heatmap.flatten(1).any(dim=1)
+    mask = (offset.abs().amax(dim=1, keepdim=True) <= REACH) & shown[:, None, None, None]
+    offset = torch.where(mask, offset, 0)
     return BallTargets(heatmap, offset, mask, labelled, points_xy, visible)
 
 
