@@ -9,7 +9,6 @@ from torch import Tensor
 from common.heatmaps import gaussian_heatmaps, pixels_to_cells
 from common.shapes import Heatmaps, Offsets, Points
 
-
 REACH = 1.5
 """Cells around the ball that learn their offset to it, so that a peak one cell beside it decodes to the same place."""
 
