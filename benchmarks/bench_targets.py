@@ -21,7 +21,7 @@ from common.data.augment import WindowAugment
 from projects.ball.augment import mask_ball
 from projects.ball.data import BallData
 from projects.ball.module import BallModule
-from projects.ball.targets import BallTargets, ball_targets
+from projects.ball.targets import REACH, BallTargets, ball_targets
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -104,8 +104,11 @@ def draw_sample(
     top, bottom = min(y, radius), min(size_hw[0] - y, radius + 1)
     patch = heatmap[0, y - top : y + bottom, x - left : x + right]
     np.maximum(patch, bell[radius - top : radius + bottom, radius - left : radius + right], out=patch)
-    offset[:, y, x] = cell_xy - (x, y)
-    mask[0, y, x] = True
+    for row in range(max(y - 2, 0), min(y + 3, size_hw[0])):
+        for column in range(max(x - 2, 0), min(x + 3, size_hw[1])):
+            if max(abs(cell_xy[0] - column), abs(cell_xy[1] - row)) <= REACH:
+                offset[:, row, column] = cell_xy - (column, row)
+                mask[0, row, column] = True
     return heatmap, offset, mask
 
 
