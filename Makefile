@@ -13,7 +13,7 @@ fit: $(READY)
 	$(BIN)/python -m projects.$(PROJECT).train fit $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .
