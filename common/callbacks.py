@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from common.errors import UserError
-from common.run import write_summary
+from common.run import link_latest, write_summary
 
 
 class Sourced(Protocol):
@@ -50,6 +50,15 @@ class EpochLines(Callback):
         shown = "  ".join(f"{name} {float(values[name]):.4g}" for name in self.names if name in values)
         limit = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
         print(f"epoch {trainer.current_epoch + 1}/{limit}  {shown}  {time.monotonic() - self._start:.0f} s", flush=True)
+
+
+class LinkLatest(Callback):
+    """Lets `latest` point to this run once it has a checkpoint: a fit that fails at once leaves the link as it was."""
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Links the run's folder."""
+        if trainer.is_global_zero:
+            link_latest(Path(trainer.default_root_dir))
 
 
 class GradientNorm(Callback):

@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgr
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from common.callbacks import EpochLines, GradientNorm, ScoreTable, StopOnNonFinite
+from common.callbacks import EpochLines, GradientNorm, LinkLatest, ScoreTable, StopOnNonFinite
 from common.checkpoints import AtomicCheckpointIO, checkpoint_callbacks, find_checkpoint, run_of
 from common.errors import UserError
 from common.reopen import run_settings
@@ -175,7 +175,10 @@ class Cli(LightningCLI):
         best = self.output / "checkpoints" / "best.ckpt"
         if trainer.fast_dev_run or trainer.interrupted or not best.is_file():
             return
-        verb = trainer.test if len(self.datamodule.datasets["test"]) else trainer.validate
+        tested = len(self.datamodule.datasets["test"])
+        if not tested and trainer.is_global_zero:
+            print("no test split: the scores below are of the validation split, by which the checkpoint was chosen")
+        verb = trainer.test if tested else trainer.validate
         verb(self.model, datamodule=self.datamodule, ckpt_path=str(best), verbose=False, weights_only=True)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -200,6 +203,7 @@ class Cli(LightningCLI):
                 folder = self.output / "checkpoints"
                 callbacks += [
                     LearningRateMonitor(),
+                    LinkLatest(),
                     *checkpoint_callbacks(folder, monitor=f"val/{leading}", mode="max"),
                 ]
         return callbacks + ([RichProgressBar()] if sys.stdout.isatty() else [])
@@ -267,6 +271,9 @@ def _quieten() -> None:
         )
     for message in (
         ".*LeafSpec.*",
+        ".*sync_dist=True.*",
+        ".*when using .ckpt_path.*",
+        ".*dirpath has changed.*",
         ".*does not have many workers.*",
         ".*srun.*",
         ".*exists and is not empty.*",

@@ -33,7 +33,7 @@ def run_name() -> str:
 
 
 def open_run(root: Path, name: str | None) -> Path:
-    """Makes the folder of a run and links `latest` beside it to it.
+    """Makes the folder of a run.
 
     Args:
         root: folder of a project's runs.
@@ -45,9 +45,15 @@ def open_run(root: Path, name: str | None) -> Path:
         folder = _unique(folder)  # a job's processes must agree without talking; others start in one process
     folder.mkdir(parents=True, exist_ok=True)
     os.environ[_NAME] = folder.name
-    if not inherited:
-        _link(root / "latest", folder)
     return folder
+
+
+def link_latest(folder: Path) -> None:
+    """Lets `latest`, beside a run's folder, point to it."""
+    temporary = folder.with_name(f".latest-{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(folder.name)
+    temporary.replace(folder.with_name("latest"))
 
 
 def write_summary(
@@ -108,13 +114,6 @@ def _unique(folder: Path) -> Path:
             continue
         return candidate
     raise FileExistsError(folder)
-
-
-def _link(link: Path, folder: Path) -> None:
-    temporary = link.with_name(f".latest-{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(folder.name)
-    temporary.replace(link)
 
 
 def _finite(scores: Mapping[str, float]) -> dict[str, float | None]:

@@ -58,12 +58,20 @@ class Backbone(nn.Module):
         features: Tensor = self.net(x)
         return features
 
-    @torch.no_grad()
     def _probe(self, in_channels: int) -> tuple[int, int]:
-        """Channels and stride, from a small picture: decoders state neither in one way."""
+        """Channels and stride, from a small picture: decoders state neither in one way.
+
+        Weights that the output does not depend on, such as an encoder's stages beyond `encoder_depth`, are frozen:
+        several processes could not agree on their gradients.
+        """
         side = max(128, 4 * self.divisor)
         training = self.training
-        features = self.eval()(torch.zeros(1, in_channels, side, side))
+        with torch.enable_grad():
+            features = self.eval()(torch.zeros(1, in_channels, side, side))
+            features.sum().backward()
+        for weight in self.parameters():
+            weight.requires_grad_(weight.grad is not None)
+            weight.grad = None
         self.train(training)
         return features.shape[1], side // features.shape[2]
 

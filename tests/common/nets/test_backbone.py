@@ -88,3 +88,13 @@ def test_head_starts_at_its_prior() -> None:
     output = head(torch.rand(2, 16, 32, 32)).sigmoid()
     assert output.shape == (2, 1, 16, 16)
     assert output.mean().item() == pytest.approx(0.01, rel=0.3)
+
+
+def test_weights_without_effect_are_frozen_and_all_others_learn() -> None:
+    options = {"encoder_depth": 3, "decoder_channels": [32, 16, 8]}
+    backbone = Backbone(3, arch="Unet", encoder="tu-mobilenetv3_small_050", stride=2, options=options)
+    backbone(torch.rand(2, 3, 64, 64)).sum().backward()
+    frozen = [weight for weight in backbone.parameters() if not weight.requires_grad]
+    assert frozen
+    assert all(weight.grad is None for weight in frozen)
+    assert all(weight.grad is not None for weight in backbone.parameters() if weight.requires_grad)
