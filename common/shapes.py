@@ -4,11 +4,8 @@
 cells of its output. The shapes are checked under pytest and free in production.
 """
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
-
-RawWindows = UInt8[Tensor, "batch time height width 3"]
-"""Windows of RGB frames as workers ship them."""
 
 Windows = Float[Tensor, "batch time 3 height width"]
 """Windows of RGB frames on the device, 0..255."""
