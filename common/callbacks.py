@@ -22,7 +22,7 @@ from common.run import link_latest, write_summary
 class Sourced(Protocol):
     """A dataset that can say where a sample comes from."""
 
-    def source(self, index: int) -> tuple[str, int]:
+    def source_of(self, index: int) -> tuple[str, int]:
         """Name and number for people."""
         ...
 
@@ -50,6 +50,36 @@ class EpochLines(Callback):
         shown = "  ".join(f"{name} {float(values[name]):.4g}" for name in self.names if name in values)
         limit = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
         print(f"epoch {trainer.current_epoch + 1}/{limit}  {shown}  {time.monotonic() - self._start:.0f} s", flush=True)
+
+
+class DataStats(Callback):
+    """Logs each epoch what reading cost.
+
+    `data/waited` is the share of the epoch's time that the loop stood waiting for a batch. Of the cache, summed over
+    the node: `data/hit_ratio`, `data/misses`, `data/evictions`, `data/hit_gb`, `data/decoded_gb`, `data/decode_s`,
+    `data/damaged`.
+    """
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reads the counters."""
+        loader: Any = trainer.train_dataloader
+        self._start, self._waited, self._before = time.monotonic(), loader.waited_s, loader.dataset.records.stats()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs what was added."""
+        loader: Any = trainer.train_dataloader
+        stats = loader.dataset.records.stats().since(self._before)
+        values = {
+            "waited": (loader.waited_s - self._waited) / (time.monotonic() - self._start),
+            "hit_ratio": stats.hit_ratio,
+            "misses": stats.misses,
+            "evictions": stats.evictions,
+            "hit_gb": stats.hit_bytes / 1e9,
+            "decoded_gb": stats.decoded_bytes / 1e9,
+            "decode_s": stats.decode_s,
+            "damaged": stats.damaged,
+        }
+        pl_module.log_dict({f"data/{name}": value for name, value in values.items()}, rank_zero_only=True)
 
 
 class LinkLatest(Callback):
@@ -89,7 +119,7 @@ class StopOnNonFinite(Callback):
         if torch.isfinite(terms["loss"]):
             return
         dataset: Sourced = trainer.train_dataloader.dataset  # type: ignore[union-attr]
-        samples = ", ".join("{} frame {}".format(*dataset.source(index)) for index in batch["index"].tolist())
+        samples = ", ".join("{} frame {}".format(*dataset.source_of(index)) for index in batch["index"].tolist())
         values = ", ".join(f"{name} = {float(value)}" for name, value in terms.items())
         raise UserError(
             f"non-finite loss at step {trainer.global_step}: {values}; samples: {samples}. "

@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgr
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from common.callbacks import EpochLines, GradientNorm, LinkLatest, ScoreTable, StopOnNonFinite
+from common.callbacks import DataStats, EpochLines, GradientNorm, LinkLatest, ScoreTable, StopOnNonFinite
 from common.checkpoints import AtomicCheckpointIO, checkpoint_callbacks, find_checkpoint, run_of
 from common.errors import UserError
 from common.reopen import run_settings
@@ -197,8 +197,8 @@ class Cli(LightningCLI):
         callbacks: list[Callback] = [table, *self.project.callbacks(self.output)]
         if self.subcommand == "fit":
             every = self._get(self.config, "trainer").log_every_n_steps or 50
-            lines = ["train/loss_epoch", "val/loss", f"val/{leading}"]
-            callbacks += [EpochLines(lines), GradientNorm(every), StopOnNonFinite()]
+            lines = ["train/loss_epoch", "val/loss", f"val/{leading}", "data/hit_ratio", "data/waited"]
+            callbacks += [DataStats(), EpochLines(lines), GradientNorm(every), StopOnNonFinite()]
             if not dry:
                 folder = self.output / "checkpoints"
                 callbacks += [

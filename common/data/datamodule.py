@@ -1,73 +1,141 @@
-"""Planned epochs as Lightning loaders."""
+"""Planned epochs as Lightning loaders, through a cache that knows the plan."""
 
 import os
-from collections.abc import Mapping, Sized
-from typing import Any, Protocol
+from collections.abc import Mapping
+from pathlib import Path
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
 
-from common.data.plan import EpochSampler
+from common.data.cache import CachedRecords
+from common.data.foresight import best_hit_ratio
+from common.data.loader import BatchLoader, Mode
+from common.data.memory import free_memory, parse_budget, show_bytes
+from common.data.plan import EpochSampler, ReadPlan
+from common.data.samples import RecordSamples
+from common.data.slab import free_space, job_name, shared_folder
 from common.errors import UserError
 
-
-class Plannable(Sized, Protocol):
-    """A map-style dataset whose keys are (epoch, index)."""
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        """One sample; what is random in it depends on the key alone."""
-        ...
+_PASSING = 4  # batches' worth of records that are kept for one pass, in which only neighbours share records
 
 
 class PlannedDataModule(LightningDataModule):
-    """Loaders over `datasets`, sharded over ranks by `EpochSampler`.
+    """Loaders over `datasets`, sharded over ranks by `EpochSampler`, cached in memory that the node shares.
 
     A subclass fills `datasets` in `setup`. Training shards are equal in length; the others are exact: on any number of
-    ranks each sample is scored once.
+    ranks each sample is scored once. The two ends of the cache are a budget that holds everything, which is then
+    decoded once, in parallel, before the first epoch, and a budget of 0, which decodes as it reads.
 
     Args:
         batch_size: samples per batch and rank.
-        num_workers: loader processes per rank; None takes 0 where there is no GPU to keep busy, else one per core up
-            to 8.
+        num_workers: loader threads or processes per rank; None takes 0 where there is no GPU to keep busy, else one
+            per core up to 8.
         seed: of the order of the epochs and of each sample's randomness.
+        workers: "threads", or processes by start method: "fork", "spawn", "forkserver".
+        cache: memory per node for decoded records: "50%" of what is free, "8GB", bytes, or 0. Training and validation
+            records share it by their size.
+        cache_folder: where that memory is; /dev/shm by default, or a folder on a local disk.
     """
 
-    def __init__(self, *, batch_size: int, num_workers: int | None, seed: int) -> None:
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        num_workers: int | None,
+        seed: int,
+        workers: Mode = "threads",
+        cache: str | int = "50%",
+        cache_folder: str | None = None,
+    ) -> None:
         super().__init__()
+        job_name()  # before ranks are started: they inherit it
         self.batch_size, self.seed = batch_size, seed
         self.num_workers = _default_workers() if num_workers is None else num_workers
-        self.datasets: Mapping[str, Plannable] = {}
+        self.workers: Mode = workers
+        self.budget = parse_budget(cache)
+        self.cache_folder = Path(cache_folder) if cache_folder else shared_folder()
+        self.datasets: Mapping[str, RecordSamples] = {}
+        self._loaders: dict[str, BatchLoader] = {}
+        self._allowed: int | None = None
 
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def train_dataloader(self) -> BatchLoader:
         """Shuffled anew each epoch; the last incomplete batch is left to the next epoch's other order."""
         return self.loader("train", shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def val_dataloader(self) -> BatchLoader:
         """In order, exact."""
         return self.loader("val")
 
-    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def test_dataloader(self) -> BatchLoader:
         """In order, exact."""
         return self.loader("test")
 
-    def loader(self, split: str, *, shuffle: bool = False) -> DataLoader[dict[str, Any]]:
+    def loader(self, split: str, *, shuffle: bool = False) -> BatchLoader:
         """The loader of one split; a `UserError` where the split is empty."""
         samples = self.datasets[split]
         if not len(samples):
             raise UserError(f"data: the {split} split holds no sample; the report above says what was left out and why")
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(len(samples), seed=self.seed, shuffle=shuffle, rank=rank, world=world, equal=shuffle)
-        dataset: Dataset[dict[str, Any]] = samples  # type: ignore[assignment] # keys are pairs, not int
-        return DataLoader(
-            dataset,
+        loader = BatchLoader(
+            samples,
+            sampler,
             batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
+            workers=self.num_workers,
+            mode=self.workers,
             drop_last=shuffle and len(sampler) >= self.batch_size,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
         )
+        plan = ReadPlan(samples.reads, sampler, ranks=self._node_ranks())
+        in_flight = (loader.ahead + 1) * self.batch_size * world
+        records = samples.cache(plan, budget=self._bytes_for(split), folder=self.cache_folder, in_flight=in_flight)
+        self._prepare(split, records, best_hit_ratio(samples.reads, share=records.share, shuffle=shuffle))
+        self._loaders[split] = loader
+        return loader
+
+    def teardown(self, stage: str) -> None:
+        """Ends the loaders' workers."""
+        for loader in self._loaders.values():
+            loader.close()
+        self._loaders.clear()
+
+    def _bytes_for(self, split: str) -> int:
+        """The split's part of the node's budget."""
+        if self._allowed is None:
+            self._allowed = self.budget.of(min(free_memory().free, free_space(self.cache_folder)))
+        trained = ("train", "val")
+        needed = {name: _bytes_of(samples) for name, samples in self.datasets.items()}
+        if split in trained and (self.trainer is None or self.trainer.state.fn == "fit"):
+            return int(self._allowed * needed[split] / max(sum(needed.get(name, 0) for name in trained), 1))
+        samples = self.datasets[split]
+        batches = _PASSING * self.batch_size * samples.reads.shape[1] / max(len(samples.source), 1)
+        return int(min(self._allowed, needed[split] * min(batches, 1)))
+
+    def _prepare(self, split: str, records: CachedRecords, expected: float) -> None:
+        """Says what fits, and fills the cache where everything does."""
+        trainer = self.trainer
+        if trainer is None or trainer.is_global_zero:
+            size = show_bytes(int(records.share * _bytes_of(self.datasets[split])))
+            print(
+                f"cache: {split}: {records.capacity:,} of {len(records):,} records, {records.share:.0%} ({size} in "
+                f"{self.cache_folder}); expected hit ratio {expected:.2f}",
+                flush=True,
+            )
+        whole_run = trainer is not None and trainer.state.fn == "fit" and trainer.limit_train_batches == 1.0
+        if records.share == 1 and whole_run and trainer is not None and trainer.local_rank == 0:
+            records.fill(workers=len(os.sched_getaffinity(0)))
+
+    def _node_ranks(self) -> range:
+        if self.trainer is None:
+            return range(1)
+        here = self.trainer.num_devices
+        return range(self.trainer.node_rank * here, (self.trainer.node_rank + 1) * here)
+
+
+def _bytes_of(samples: RecordSamples) -> int:
+    source = samples.source
+    shapes = np.broadcast_to(np.asarray(source.shape), (len(source), np.shape(source.shape)[-1]))
+    return int(shapes.prod(axis=1).sum() * np.dtype(source.dtype).itemsize)
 
 
 def _default_workers() -> int:

@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
@@ -16,9 +18,8 @@ from urllib.parse import quote
 import h5py
 import numpy as np
 from jaxtyping import Int, UInt8
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
+from common.data.progress import progress_bar
 from common.data.read import Video
 from common.data.report import Problem
 from common.data.shard import Shard, damage_is_user_error, no_space, open_shard, write_shards
@@ -70,7 +71,7 @@ def prepare(
     needed, free = sum(shard.bytes_needed for shard in missing), shutil.disk_usage(root).free
     if needed > free:
         raise no_space(root, needed, free)
-    with _progress_bar(progress and bool(missing)) as bar:
+    with progress_bar(progress and bool(missing), "frames") as bar:
         task = bar.add_task("decoding", total=sum(len(shard.wanted) for shard in missing))
         for frames in write_shards(missing, workers):
             bar.advance(task, frames)
@@ -80,8 +81,8 @@ def prepare(
 class FrameStore:
     """Reads frames that `prepare` stored.
 
-    Objects can be pickled and forked: each process opens files for itself, at most 64 at once. What was prepared for
-    several lists of frames of the same video is read as one.
+    Objects can be pickled, forked and used by several threads: each process opens files for itself, at most 64 at once.
+    What was prepared for several lists of frames of the same video is read as one.
     """
 
     def __init__(self, folder: Path, size_hw: tuple[int, int]) -> None:
@@ -90,11 +91,18 @@ class FrameStore:
         if not self._folders:
             raise UserError(f"{self._root}: no frames stored here; run `prepare` with this folder and frame size first")
         self._clips: dict[str, _Clip] = {}
+        self._forget_handles()
+
+    def _forget_handles(self) -> None:
         self._handles: OrderedDict[Path, h5py.Dataset] = OrderedDict()
-        self._pid = os.getpid()
+        self._pid, self._mutex = os.getpid(), threading.Lock()  # HDF5 lets one thread in at a time anyway
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handles": OrderedDict()}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_handles", "_pid", "_mutex")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget_handles()
 
     def frames(self, name: str) -> Int[np.ndarray, " frames"]:
         """Numbers of the stored frames of a clip, int64, rising."""
@@ -124,7 +132,9 @@ class FrameStore:
     def _run(self, clip: "_Clip", places: Int[np.ndarray, " time"]) -> UInt8[np.ndarray, "time height width 3"]:
         """Frames whose rows follow each other in one file."""
         file, first = clip.files[clip.file_of[places[0]]], int(clip.row_of[places[0]])
-        with damage_is_user_error(file):
+        if self._pid != os.getpid():  # handles of before a fork belong to the parent
+            self._forget_handles()
+        with self._mutex, damage_is_user_error(file):
             frames: UInt8[np.ndarray, "time height width 3"] = self._open(file)[first : first + len(places)]
         return frames
 
@@ -136,8 +146,6 @@ class FrameStore:
         return self._clips[name]
 
     def _open(self, file: Path) -> h5py.Dataset:
-        if self._pid != os.getpid():  # handles of before a fork belong to the parent
-            self._handles, self._pid = OrderedDict(), os.getpid()
         if file not in self._handles:
             self._handles[file] = h5py.File(file, "r")["frames"]  # looking it up takes longer than reading a frame
         self._handles.move_to_end(file)
@@ -149,7 +157,7 @@ class FrameStore:
 class VideoFrames:
     """Reads frames as `FrameStore` does, but decodes them from the videos each time: no disk space, slow.
 
-    Frames that cannot be decoded show only when they are read. At most 16 videos are open per process.
+    Frames that cannot be decoded show only when they are read. At most 16 videos are open per thread.
 
     Args:
         videos: clip name -> video file.
@@ -160,7 +168,13 @@ class VideoFrames:
     def __init__(self, videos: Mapping[str, Path], size_hw: tuple[int, int], *, listings: Path | None = None) -> None:
         self._videos = {name: Video(path, listings=listings) for name, path in videos.items()}
         self._size_hw = size_hw
-        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._thread = threading.local()  # a decoder serves one thread
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_videos": self._videos, "_size_hw": self._size_hw}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _thread=threading.local())
 
     def frames(self, name: str) -> Int[np.ndarray, " frames"]:
         """Numbers of the frames of a clip, int64, rising."""
@@ -172,11 +186,7 @@ class VideoFrames:
         Raises:
             UserError: one of them cannot be decoded.
         """
-        video = self._videos[name]
-        self._recent[name] = None
-        self._recent.move_to_end(name)
-        if len(self._recent) > OPEN_VIDEOS:
-            self._videos[self._recent.popitem(last=False)[0]].close()
+        video = self._open(name)
         frames = video.read(indices, self._size_hw)
         lost = sorted(set(map(int, indices)) - frames.keys())
         if lost:
@@ -185,6 +195,15 @@ class VideoFrames:
                 "out of a store; or copy the video again from its source"
             )
         return np.stack([frames[int(index)] for index in indices])
+
+    def _open(self, name: str) -> Video:
+        videos: OrderedDict[str, Video] = self._thread.__dict__.setdefault("videos", OrderedDict())
+        if name not in videos:
+            videos[name] = copy(self._videos[name])
+        videos.move_to_end(name)
+        if len(videos) > OPEN_VIDEOS:
+            videos.popitem(last=False)[1].close()
+        return videos[name]
 
 
 @dataclass(frozen=True)
@@ -238,15 +257,3 @@ def _clip_folders(root: Path) -> dict[str, list[Path]]:
         name: [folder for note, folder in notes if (note["clip"], note["fingerprint"]) == (name, fingerprint)]
         for name, fingerprint in current.items()
     }
-
-
-def _progress_bar(shown: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
-    return Progress(*columns, disable=not shown)
-
-
-class _Speed(ProgressColumn):
-    """Frames per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.0f} frames/s")

@@ -4,17 +4,20 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
+from jaxtyping import Int64
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from common.data.augment import WindowAugment
 from common.data.datamodule import PlannedDataModule
-from common.data.plan import sample_seed
+from common.data.frames import FrameRecords, Frames
+from common.data.loader import Mode
+from common.data.plan import sample_seeds
 from common.data.report import Problem, report
+from common.data.samples import Field, RecordSamples
 from common.data.shard import LISTINGS
 from common.data.store import FrameStore, VideoFrames, prepare
 from common.errors import UserError
@@ -22,8 +25,6 @@ from projects.ball import synthetic
 from projects.ball.augment import mask_ball
 from projects.ball.clips import Clip, find_clips
 from projects.ball.windows import BallWindows, split_by_time, windows_of
-
-Frames = FrameStore | VideoFrames
 
 
 class ClipWindows(NamedTuple):
@@ -33,49 +34,73 @@ class ClipWindows(NamedTuple):
     windows: BallWindows
 
 
-class BallWindowDataset:
-    """Samples of clips; keys are (epoch, index).
+class BallWindowDataset(RecordSamples):
+    """Windows of clips.
 
     A sample holds `frames` uint8 (T, H, W, 3); `window_xy` float32 (T, 2) in pixels of these frames, (0, 0) where not
     visible; `window_visible` and `window_labelled` bool (T,); `anchor`, the position of the target frame in the
     window; `scale_xy` float32 (2,), pixels of the video per pixel of these frames; `index` and `seed`, int64.
+
+    Args:
+        parts: at least one clip, with its windows.
+        frames: reads them.
+        size_hw: (height, width) of the frames.
+        anchor: position of the target frame in a window.
+        seed: of each sample's randomness.
+        content: names the videos, alike on all ranks.
     """
 
     def __init__(
-        self, parts: Sequence[ClipWindows], *, frames: Frames, size_hw: tuple[int, int], anchor: int, seed: int
-    ):
-        self.parts, self.frames, self.size_hw, self.anchor, self.seed = list(parts), frames, size_hw, anchor, seed
+        self,
+        parts: Sequence[ClipWindows],
+        *,
+        frames: Frames,
+        size_hw: tuple[int, int],
+        anchor: int,
+        seed: int,
+        content: str,
+    ) -> None:
+        self.parts, self.size_hw, self.anchor, self.seed = list(parts), size_hw, anchor, seed
+        wanted = {clip.name: windows.frames.ravel() for clip, windows in parts}
+        source = FrameRecords(frames, wanted, size_hw=size_hw, content=content)
+        reads = [source.records(clip.name, windows.frames) for clip, windows in parts]
+        super().__init__(source, np.concatenate(reads) if reads else np.empty((0, 1), dtype=np.int64))
         self._ends = np.cumsum([len(part.windows.frames) for part in self.parts], dtype=np.int64)
+        self._labels = self._concatenated() if reads else {}
 
-    def __len__(self) -> int:
-        """Number of windows."""
-        return int(self._ends[-1]) if len(self._ends) else 0
-
-    def source(self, index: int) -> tuple[str, int]:
-        """Clip and number of the target frame of a sample: what error messages and pictures call it."""
-        part, row = self._find(index)
-        return part.clip.name, int(part.windows.frames[row, self.anchor])
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        """One sample."""
-        epoch, index = key
-        (clip, windows), row = self._find(index)
-        scale_xy = np.array([clip.size_hw[1] / self.size_hw[1], clip.size_hw[0] / self.size_hw[0]], dtype=np.float32)
-        points = (windows.points_xy[row] + 0.5) / scale_xy - 0.5
+    def _concatenated(self) -> dict[str, np.ndarray]:
+        counts = np.diff(self._ends, prepend=0)
+        scale_xy = np.array([np.divide(clip.size_hw, self.size_hw)[::-1] for clip, _ in self.parts], dtype=np.float32)
+        scale_xy = np.repeat(scale_xy, counts, axis=0)
+        windows = BallWindows(*map(np.concatenate, zip(*(part.windows for part in self.parts), strict=True)))
+        points = (windows.points_xy + 0.5) / scale_xy[:, None] - 0.5
         return {
-            "frames": torch.from_numpy(self.frames.read_many(clip.name, windows.frames[row].tolist())),
-            "window_xy": torch.from_numpy(np.where(windows.visible[row][:, None], points, 0).astype(np.float32)),
-            "window_visible": torch.from_numpy(windows.visible[row]),
-            "window_labelled": torch.from_numpy(windows.labelled[row]),
-            "anchor": self.anchor,
-            "scale_xy": torch.from_numpy(scale_xy),
-            "index": index,
-            "seed": sample_seed(seed=self.seed, epoch=epoch, index=index),
+            "window_xy": np.where(windows.visible[..., None], points, 0).astype(np.float32),
+            "window_visible": windows.visible,
+            "window_labelled": windows.labelled,
+            "scale_xy": scale_xy,
         }
 
-    def _find(self, index: int) -> tuple[ClipWindows, int]:
+    @property
+    def fields(self) -> dict[str, Field]:
+        """The arrays of a sample."""
+        time, numbers = self.reads.shape[1], dict.fromkeys(("anchor", "index", "seed"), Field((), np.int64))
+        labels = {name: Field(array.shape[1:], array.dtype) for name, array in self._labels.items()}
+        return {"frames": Field((time, *self.size_hw, 3), np.uint8), **labels, **numbers}
+
+    def fetch(self, epoch: int, indices: Int64[np.ndarray, " n"], out: Mapping[str, np.ndarray]) -> None:
+        """Writes samples into a batch."""
+        self.gather(epoch, indices, out["frames"])
+        for name, array in self._labels.items():
+            np.take(array, indices, axis=0, out=out[name])
+        out["anchor"][:], out["index"][:] = self.anchor, indices
+        out["seed"][:] = sample_seeds(indices, seed=self.seed, epoch=epoch)
+
+    def source_of(self, index: int) -> tuple[str, int]:
+        """Clip and number of the target frame of a sample: what error messages and pictures call it."""
         part = int(np.searchsorted(self._ends, index, side="right"))
-        return self.parts[part], index - (int(self._ends[part - 1]) if part else 0)
+        clip, windows = self.parts[part]
+        return clip.name, int(windows.frames[index - (int(self._ends[part - 1]) if part else 0), self.anchor])
 
 
 class BallData(PlannedDataModule):
@@ -92,7 +117,10 @@ class BallData(PlannedDataModule):
         frames: "store" decodes the needed frames once, to a store on disk; "video" decodes in every epoch.
         store: folder of the store and of the synthetic rallies.
         batch_size: windows per batch and rank.
-        num_workers: loader processes per rank; None takes 0 without a GPU, else one per core up to 8.
+        num_workers: loader threads or processes per rank; None takes 0 without a GPU, else one per core up to 8.
+        workers: "threads", or processes by start method: "fork", "spawn", "forkserver".
+        cache: memory per node for frames: "50%" of what is free, "8GB", bytes, or 0 for none.
+        cache_folder: where that memory is; /dev/shm by default, or a folder on a local disk.
         seed: of order, validation videos and augmentation.
         augment: random changes of training windows.
         mask_ball: probability that the ball is painted away from a training window, which teaches against false alarms.
@@ -112,12 +140,22 @@ class BallData(PlannedDataModule):
         store: str = "data",
         batch_size: int = 16,
         num_workers: int | None = None,
+        workers: Mode = "threads",
+        cache: str | int = "50%",
+        cache_folder: str | None = None,
         seed: int = 0,
         augment: WindowAugment = WindowAugment(),  # noqa: B008 - frozen
         mask_ball: float = 0.2,
         ball_radius: float = 5.0,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        super().__init__(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            seed=seed,
+            workers=workers,
+            cache=cache,
+            cache_folder=cache_folder,
+        )
         if 0 not in offsets or len(set(offsets)) != len(offsets):
             raise UserError(
                 f"offsets: found {list(offsets)}; expected different frame offsets with 0, the target, among them"
@@ -150,7 +188,14 @@ class BallData(PlannedDataModule):
         splits = self._split(parts)
         anchor = self.offsets.index(0)
         self.datasets = {
-            name: BallWindowDataset(part, frames=frames, size_hw=self.size_hw, anchor=anchor, seed=self.seed)
+            name: BallWindowDataset(
+                part,
+                frames=frames,
+                size_hw=self.size_hw,
+                anchor=anchor,
+                seed=self.seed,
+                content=str(self.root.resolve()),
+            )
             for name, part in splits.items()
         }
         rank_zero_only(print)(self.describe(), flush=True)

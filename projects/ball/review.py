@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from common.metrics.points import frame_errors
 from projects.ball.data import BallData, BallWindowDataset
@@ -43,7 +42,7 @@ def review(module: BallModule, data: BallData, split: str, *, most: int) -> Iter
     dataset: BallWindowDataset = data.datasets[split]  # type: ignore[assignment]
     indices = np.linspace(0, len(dataset) - 1, min(most, len(dataset))).astype(int).tolist()
     for start in range(0, len(indices), data.batch_size):
-        batch = default_collate([dataset[0, index] for index in indices[start : start + data.batch_size]])
+        batch = dataset.batch(0, indices[start : start + data.batch_size])
         batch = data.on_after_batch_transfer({name: value.to(module.device) for name, value in batch.items()}, 0)
         with torch.inference_mode():
             output, targets = module(batch["frames"]), module.targets(batch)
@@ -86,7 +85,7 @@ def sample_of(
         true_xy=_point(targets.points_xy[row]) if targets.visible[row] else None,
         predicted_xy=_point(located.points_xy[row]) if score >= threshold else None,
         score=score,
-        caption="{} frame {}".format(*dataset.source(int(batch["index"][row]))),
+        caption="{} frame {}".format(*dataset.source_of(int(batch["index"][row]))),
     )
 
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.plan import EpochSampler, epoch_order, sample_seed
+from common.data.plan import EpochSampler, epoch_order, sample_seeds
 
 
 def test_order_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> None:
@@ -41,6 +41,10 @@ def test_sampler_follows_the_epoch() -> None:
 
 
 def test_sample_seeds_differ_in_every_argument() -> None:
-    seeds = {sample_seed(seed=s, epoch=e, index=i) for s in range(4) for e in range(4) for i in range(50)}
-    assert len(seeds) == 4 * 4 * 50
-    assert all(0 <= seed < 2**63 for seed in seeds)
+    indices = np.arange(50)
+    seeds = np.concatenate([sample_seeds(indices, seed=s, epoch=e) for s in range(4) for e in range(4)])
+    assert len(np.unique(seeds)) == 4 * 4 * 50
+    assert seeds.min() >= 0
+    np.testing.assert_array_equal(
+        sample_seeds(indices[::-1], seed=1, epoch=2), sample_seeds(indices, seed=1, epoch=2)[::-1]
+    )

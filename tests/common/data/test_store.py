@@ -187,6 +187,7 @@ def open_files(suffix: str) -> int:
 def test_open_files_are_bounded(wanted: Wanted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "OPEN_FILES", 2)
     frames = fill(wanted, tmp_path)
+    gc.collect()  # what earlier tests left
     assert contents(frames, wanted) == direct(wanted)
     assert open_files(".h5") == 2
 

@@ -22,7 +22,7 @@ def test_a_sample_holds_the_frames_and_labels_of_its_window(rallies: Path) -> No
     dataset = _data(rallies).datasets["test"]
     for index in (0, len(dataset) // 2, len(dataset) - 1):
         sample = dataset[0, index]
-        name, frame = dataset.source(index)  # type: ignore[attr-defined]
+        name, frame = dataset.source_of(index)  # type: ignore[attr-defined]
         clip = next(part.clip for part in dataset.parts if part.clip.name == name)  # type: ignore[attr-defined]
         frames = Video(clip.path).read([frame - 2, frame, frame + 1], (90, 160))
         np.testing.assert_array_equal(sample["frames"], np.stack([frames[frame + offset] for offset in (-2, 0, 1)]))
@@ -54,10 +54,10 @@ def test_splits_share_no_frame(rallies: Path, settings: dict[str, Any]) -> None:
 
 
 def test_batches_do_not_depend_on_workers(rallies: Path) -> None:
-    batches = [list(_data(rallies, num_workers=workers).train_dataloader())[:3] for workers in (0, 2)]
-    for one, other in zip(*batches, strict=True):
-        assert one.keys() == other.keys()
-        assert all(torch.equal(one[key], other[key]) for key in one)
+    one, other = (_data(rallies, num_workers=workers).train_dataloader() for workers in (0, 2))
+    for left, right in zip(one, other, strict=True):
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[key], right[key]) for key in left)
 
 
 def test_what_was_left_out_is_said(real_data: Path, tmp_path: Path) -> None:

@@ -54,4 +54,4 @@ def test_a_split_smaller_than_asked_for_is_seen_whole(rallies: Path) -> None:
     data.setup("test")
     seen = [sample.caption for sample, _ in review(module, data, "val", most=10_000)]
     samples = data.datasets["val"]
-    assert seen == ["{} frame {}".format(*samples.source(index)) for index in range(len(samples))]  # type: ignore[attr-defined]
+    assert seen == ["{} frame {}".format(*samples.source_of(index)) for index in range(len(samples))]  # type: ignore[attr-defined]

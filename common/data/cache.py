@@ -1,0 +1,469 @@
+"""Decoded records in memory that all loaders and ranks of a node share; bounded in bytes, seeing ahead.
+
+Any PyTorch dataset whose records have a known size can be wrapped:
+
+    photos = torchvision.datasets.ImageFolder("photos", transform=to_uint8_array)
+    records = CachedRecords(lambda i: photos[i][0], len(photos), (256, 256, 3), np.uint8, budget="8GB")
+
+    class Cached(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(photos)
+
+        def __getitem__(self, i):
+            return records[i], photos.targets[i]
+
+    loader = DataLoader(Cached(), batch_size=32, shuffle=True, num_workers=8)
+"""
+
+import hashlib
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xxhash
+from jaxtyping import Int, Int64, Integer
+
+from common.data.memory import free_memory, parse_budget, show_bytes
+from common.data.pages import Pages, Sizes
+from common.data.plan import NEVER, ReadPlan
+from common.data.progress import progress_bar
+from common.data.slab import PREFIX, Layout, Slab, free_space, job_name, shared_folder, sweep
+from common.errors import UserError
+
+_COUNTED = ("hits", "misses", "hit_bytes", "decoded_bytes", "decode_s", "wait_s", "damaged")
+_SERIAL = itertools.count()
+_PAGE = 4096
+_LINE = 64  # bytes of a cache line
+_FILL_CHUNK = 16
+
+
+class CacheStats(NamedTuple):
+    """What the cache did since it was made, summed over all processes of the node.
+
+    Attributes:
+        hits: records served from memory.
+        misses: records decoded for a reader.
+        hit_bytes: served from memory.
+        decoded_bytes: decoded, filling included.
+        decode_s: seconds of decoding, summed over processes and threads.
+        wait_s: seconds spent waiting for another reader to decode a record.
+        damaged: cached records whose checksum was wrong; they were decoded again.
+        evictions: records put out.
+    """
+
+    hits: float = 0
+    misses: float = 0
+    hit_bytes: float = 0
+    decoded_bytes: float = 0
+    decode_s: float = 0
+    wait_s: float = 0
+    damaged: float = 0
+    evictions: float = 0
+
+    @property
+    def hit_ratio(self) -> float:
+        """Share of the records read that were in memory; nan before the first."""
+        reads = self.hits + self.misses
+        return self.hits / reads if reads else float("nan")
+
+    def since(self, earlier: "CacheStats") -> "CacheStats":
+        """The difference to an earlier reading."""
+        return CacheStats(*(now - then for now, then in zip(self, earlier, strict=True)))
+
+
+class CachedRecords:
+    """Records 0..count-1, decoded on first use and kept as far as the budget goes.
+
+    Objects can be pickled into loader processes and forked; all of them, and all ranks of a job on the node if
+    `content` names what they read, share one memory. Threads may share an object. What `gather` gives is what `read`
+    gives, whatever happens to the memory or to other processes: a record is checked against its checksum the first
+    time that a process reads it, and against its version each time.
+
+    Args:
+        read: decodes one record; pure, as it may be called by any process, again after an eviction. None where
+            `read_many` is given.
+        count: number of records.
+        shape: of every record, or an int array (count, dimensions) where they differ.
+        dtype: of every record.
+        budget: "50%" of the memory that is free now, "8GB", or bytes; 0 keeps nothing.
+        read_many: decodes several records at once, in the given order, which is rising.
+        content: names the data; ranks with the same name share. By default only this process and its children do.
+        folder: of the shared memory; /dev/shm by default, or a folder on a local disk.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], np.ndarray] | None,
+        count: int,
+        shape: Sequence[int] | Integer[np.ndarray, "count dimensions"],
+        dtype: Any,
+        budget: str | int = "50%",
+        *,
+        read_many: Callable[[Sequence[int]], Iterable[np.ndarray]] | None = None,
+        content: str = "",
+        folder: Path | None = None,
+    ) -> None:
+        self._read, self._read_many = read, read_many
+        if (read is None) == (read_many is None):
+            raise TypeError("give read or read_many")
+        self.count, self.dtype = count, np.dtype(dtype)
+        self.shapes = np.broadcast_to(np.asarray(shape, dtype=np.int64), (count, np.shape(shape)[-1]))
+        self._same = np.ndim(shape) == 1
+        self._nbytes = self.shapes.prod(axis=1) * self.dtype.itemsize
+        self._page_bytes, self._needed = _pages_for(self._nbytes)
+        self.budget, self.folder = parse_budget(budget), folder or shared_folder()
+        self.path = self.folder / self._file_name(content)
+        self.plan: ReadPlan | None = None
+        self._lag = 0
+        self._attached = False
+        self._reset()
+
+    def _file_name(self, content: str) -> str:
+        described = f"{content} {self.count} {self.shapes.tobytes()!r} {self.dtype}"
+        digest = hashlib.blake2b(described.encode(), digest_size=8).hexdigest()
+        own = "" if content else f"-{os.getpid()}.{next(_SERIAL)}"
+        return f"{PREFIX}{os.getuid()}-{job_name()}-{digest}{own}"
+
+    def _reset(self) -> None:
+        self._opened: Pages | None = None
+        self._mutex = threading.Lock()
+        self._row = (0, -1)  # process, row of the statistics
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of the memory only its name; a loader's process maps it anew."""
+        assert self.pages  # it must exist by then
+        process = ("_opened", "_mutex", "_row", "_verified", "_alike")
+        return {**{name: value for name, value in self.__dict__.items() if name not in process}, "_attached": True}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reset()
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return self.count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """A copy of one record."""
+        out = np.empty(self.shapes[index], dtype=self.dtype)
+        self.gather(np.array([index]), [out])
+        return out
+
+    @property
+    def _alone(self) -> bool:
+        """Nothing is kept, so there is nothing to share."""
+        return self.pages.sizes.pages == 0
+
+    @property
+    def pages(self) -> Pages:
+        """The shared memory, mapped by the first call."""
+        if self._opened is None:
+            with self._mutex:
+                if self._opened is None:
+                    self._open()
+        assert self._opened is not None
+        return self._opened
+
+    def announce(self, plan: ReadPlan, *, in_flight: int = 0) -> None:
+        """Lets the cache see ahead; call it before loaders start.
+
+        Args:
+            plan: gives the times that `gather` is called with.
+            in_flight: samples that loaders of this node may work on at once.
+        """
+        self.plan, self._lag = plan, in_flight
+        plan.share(self.path)
+        self.pages.plan, self.pages.lag = plan, in_flight
+
+    def gather(
+        self,
+        records: Integer[np.ndarray, " n"],
+        out: np.ndarray | Sequence[np.ndarray],
+        *,
+        times: Int64[np.ndarray, " n"] | None = None,
+        corners: Integer[np.ndarray, "n 2"] | None = None,
+    ) -> None:
+        """Copies records to where they are wanted.
+
+        Args:
+            records: numbers; one may be there several times.
+            out: for each, an array of its shape, or with `corners` of the part that is wanted.
+            times: of the reads, by the announced plan. Records read without one are kept only in free memory.
+            corners: (y, x) of the wanted part within the record's first two dimensions.
+
+        Raises:
+            UserError: a record has another shape or type than was said; and what `read` raises.
+        """
+        wanted = np.asarray(records, dtype=np.int64)
+        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < self.count):
+            raise IndexError(f"records {wanted.min()}..{wanted.max()} of {self.count}")
+        rows, misses = np.arange(len(wanted)), 0
+        total = int(self._nbytes[wanted].sum())
+        served = total
+        while len(rows):
+            rows = self._copy_cached(wanted, rows, out, corners)
+            if len(rows):
+                rows, decoded = self._decode_missing(wanted, rows, out, times, corners)
+                misses += len(decoded)
+                served -= int(self._nbytes[decoded].sum())
+        self._count(hits=len(wanted) - misses, misses=misses, hit_bytes=served)
+
+    def fill(self, *, workers: int = 1, progress: bool = True) -> None:
+        """Decodes what fits and is not there yet, with this many threads."""
+        missing = np.flatnonzero(self.pages.table[:, 0] < 0)[: self.capacity]
+        chunks = [missing[start : start + _FILL_CHUNK] for start in range(0, len(missing), _FILL_CHUNK)]
+        with ThreadPoolExecutor(max(workers, 1)) as pool, progress_bar(progress and bool(chunks), "records") as bar:
+            task = bar.add_task("filling the cache", total=len(missing))
+            try:
+                for done in as_completed([pool.submit(self._fill, chunk) for chunk in chunks]):
+                    bar.advance(task, done.result())
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _fill(self, records: Int64[np.ndarray, " n"]) -> int:
+        self._decode_missing(records, np.arange(len(records)), None, None, None)
+        return len(records)
+
+    @property
+    def capacity(self) -> int:
+        """Records that fit; of varying sizes, as many average ones."""
+        return min(self.count, int(self.share * self.count + 1e-9))
+
+    @property
+    def share(self) -> float:
+        """Of the data that fits, 0..1."""
+        return min(1.0, self.pages.sizes.pages / max(int(self._needed.sum()), 1))
+
+    def stats(self) -> CacheStats:
+        """Sums over all processes that used this memory."""
+        sums = self.pages.counts.sum(axis=0).tolist()
+        return CacheStats(evictions=self.pages.evictions, **dict(zip(_COUNTED, sums, strict=False)))
+
+    def close(self) -> None:
+        """Lets go of the memory; it is gone when the last owner has done so, at its exit at the latest."""
+        self._reset()
+
+    def _open(self) -> None:
+        if not self._attached:
+            sweep(self.folder)
+        pages = Pages(Slab.open(self.path, self._layout) if not self._attached else Slab.attach(self.path))
+        pages.plan, pages.lag = self.plan, self._lag
+        self._verified = np.full(self.count, -1, dtype=np.int64)
+        self._alike = self._views(pages)
+        self._opened = pages
+
+    def _views(self, pages: Pages) -> np.ndarray | None:
+        """All pages as records, where each record has one page and all have one shape."""
+        if not self._same or not self.count:
+            return None
+        records: np.ndarray = pages.data[:, : self._nbytes[0]].view(self.dtype)
+        return records.reshape(-1, *self.shapes[0])
+
+    def _layout(self) -> Layout:
+        """As many pages as the budget allows, and no more than all records take."""
+        per_record = int(self._needed.max(initial=1))
+        fixed = Sizes(self.count, 0, self._page_bytes, per_record).size
+        wanted = Sizes(self.count, int(self._needed.sum()), self._page_bytes, per_record)
+        allowed = self._allowed(min(wanted.size, self.budget.size or wanted.size))
+        pages = max(0, (allowed - fixed - _PAGE) // (self._page_bytes + 8))
+        sizes = wanted._replace(pages=min(wanted.pages, pages) if pages >= per_record else 0)
+        return Layout(sizes.size, lambda memory: Pages.fill(memory, sizes))
+
+    def _allowed(self, needed: int) -> int:
+        """Bytes of the budget; an amount must be free, a share is of what is free."""
+        memory, space = free_memory(), free_space(self.folder)
+        if self.budget.size and needed > memory.free:
+            raise UserError(
+                f"cache: {show_bytes(needed)} needed, {show_bytes(memory.free)} of memory free ({memory.limit}); give "
+                'a smaller one (`cache: "50%"`, `2GB`, or 0 for none)'
+            )
+        return self.budget.of(min(memory.free, space))
+
+    def _copy_cached(
+        self,
+        wanted: Int64[np.ndarray, " n"],
+        rows: Int[np.ndarray, " m"],
+        out: np.ndarray | Sequence[np.ndarray],
+        corners: Integer[np.ndarray, "n 2"] | None,
+    ) -> Int[np.ndarray, " left"]:
+        """Copies the records that are cached; the rows that are left."""
+        pages, records = self.pages, wanted[rows]
+        versions = pages.version[records]  # before the table: see `Pages`
+        table = pages.table[records]
+        cached = np.flatnonzero(table[:, 0] >= 0)
+        if not len(cached):
+            return rows
+        if self.plan is None:
+            pages.touched[records[cached]] = 1
+        if self._alike is not None and corners is None:  # the loop that counts
+            for row, page in zip(rows[cached].tolist(), table[cached, 0].tolist(), strict=True):
+                np.copyto(out[row], self._alike[page])
+        else:
+            for place, row in zip(cached.tolist(), rows[cached].tolist(), strict=True):
+                whole, corner = self._view(int(records[place]), table[place]), None if corners is None else corners[row]
+                np.copyto(out[row], _part(whole, corner, out[row]))
+        new = cached[self._verified[records[cached]] != versions[cached]]
+        good = (table[:, 0] >= 0) & (pages.version[records] == versions)
+        for place in new.tolist():
+            good[place] = good[place] and self._verify(int(records[place]), table[place], int(versions[place]))
+        return rows[~good]
+
+    def _view(self, record: int, table: Int[np.ndarray, " pages"]) -> np.ndarray:
+        """A cached record in its place, or a copy where its pages do not follow each other."""
+        if self._alike is not None:
+            alike: np.ndarray = self._alike[table[0]]
+            return alike
+        data, used = self.pages.data, table[: self._needed[record]]
+        first = int(used[0])
+        follow = len(used) == 1 or bool((np.diff(used) == 1).all())
+        flat = (data[first : first + len(used)] if follow else data[used]).reshape(-1)
+        return flat[: self._nbytes[record]].view(self.dtype).reshape(self.shapes[record])
+
+    def _verify(self, record: int, table: np.ndarray, version: int) -> bool:
+        """Whether a record is what its writer wrote; if not, and nobody changed it meanwhile, it is put out."""
+        pages = self.pages
+        whole: bool = _digest(record, pages.data, table[: self._needed[record]]) == int(pages.digest[record])
+        if pages.version[record] != version:
+            return False
+        if whole:
+            self._verified[record] = version
+        else:
+            self._count(damaged=1)
+            pages.drop(record, version)
+        return whole
+
+    def _decode_missing(
+        self,
+        wanted: Int64[np.ndarray, " n"],
+        rows: Int[np.ndarray, " m"],
+        out: np.ndarray | Sequence[np.ndarray] | None,
+        times: Int64[np.ndarray, " n"] | None,
+        corners: Integer[np.ndarray, "n 2"] | None,
+    ) -> tuple[Int[np.ndarray, " left"], Int64[np.ndarray, " decoded"]]:
+        """Decodes records that nobody else decodes; the rows that are left, and the records that were decoded."""
+        missing, which = np.unique(wanted[rows], return_inverse=True)
+        due, now = self._due(missing, which, None if times is None else times[rows])
+        locks = self.pages.slab.locks
+        mine = [place for place, record in enumerate(missing.tolist()) if self._alone or locks.try_lock(record + 1)]
+        try:
+            mine_now = [place for place in mine if self.pages.table[missing[place], 0] < 0]
+            for place, array in zip(mine_now, self._decode(missing[mine_now].tolist()), strict=True):
+                if out is not None:
+                    _deliver(array, rows[which == place], out, corners)
+                self._keep(int(missing[place]), array, due=int(due[place]), now=now)
+        finally:
+            for place in mine if not self._alone else ():
+                locks.unlock(int(missing[place]) + 1)
+        others = np.setdiff1d(np.arange(len(missing)), mine)
+        for place in others:
+            self._wait(int(missing[place]))
+        return rows[~np.isin(which, mine_now)], missing[mine_now]
+
+    def _due(
+        self,
+        missing: Int64[np.ndarray, " missing"],
+        which: Int[np.ndarray, " m"],
+        times: Int64[np.ndarray, " m"] | None,
+    ) -> tuple[Int64[np.ndarray, " missing"], int]:
+        """When each record is read again after these reads, and the time of the first of these."""
+        if self.plan is None:
+            return np.zeros(len(missing), dtype=np.int64), 0
+        if times is None:
+            return np.full(len(missing), NEVER), 0
+        latest = np.full(len(missing), -1)
+        np.maximum.at(latest, which, times)
+        return self.plan.next_use(missing, latest), int(times.min())
+
+    def _decode(self, records: list[int]) -> Iterator[np.ndarray]:
+        started = time.perf_counter()
+        if not records:
+            return
+        arrays = iter(self._read_many(records) if self._read_many else map(self._read, records))  # type: ignore[arg-type]
+        for record in records:
+            array = next(arrays, None)
+            if array is None or array.shape != tuple(self.shapes[record]) or array.dtype != self.dtype:
+                found = "nothing" if array is None else f"{array.dtype} of shape {array.shape}"
+                raise UserError(
+                    f"record {record}: expected {self.dtype} of shape {tuple(self.shapes[record])}, found {found}"
+                )
+            self._count(decode_s=time.perf_counter() - started, decoded_bytes=array.nbytes)
+            yield array
+            started = time.perf_counter()
+
+    def _keep(self, record: int, array: np.ndarray, *, due: int, now: int) -> None:
+        """Puts a decoded record into memory if it is worth it; the caller holds its lock."""
+        pages = self.pages
+        if pages.asked[record]:  # somebody waits for it
+            pages.asked[record], due = 0, -1
+        got = pages.take(record, int(self._needed[record]), due=due, now=now) if pages.sizes.pages else None
+        if got is None:
+            return
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        for place, page in enumerate(got.tolist()):
+            piece = flat[place * self._page_bytes : (place + 1) * self._page_bytes]
+            pages.data[page, : len(piece)] = piece
+        pages.publish(record, got, _digest(record, pages.data, got))
+        self._verified[record] = pages.version[record]
+
+    def _wait(self, record: int) -> None:
+        """Until another reader has decoded the record, or has died."""
+        pages, started, pause = self.pages, time.perf_counter(), 2e-4
+        pages.asked[record] = 1
+        while pages.table[record, 0] < 0:
+            if pages.slab.locks.try_lock(record + 1):
+                pages.slab.locks.unlock(record + 1)
+                break
+            time.sleep(pause)
+            pause = min(2 * pause, 0.01)
+        self._count(wait_s=time.perf_counter() - started)
+
+    def _count(self, **amounts: float | int) -> None:
+        pages = self.pages
+        with self._mutex:
+            if self._row[0] != os.getpid():
+                self._row = os.getpid(), pages.claim_row()
+            counts = pages.counts[self._row[1]]
+            for name, amount in amounts.items():
+                counts[_COUNTED.index(name)] += amount
+
+
+def _pages_for(nbytes: Int64[np.ndarray, " records"]) -> tuple[int, Int64[np.ndarray, " records"]]:
+    """Bytes of a page, and pages of each record: one where all are alike, else about 32, so that little is wasted."""
+    largest = int(nbytes.max(initial=1))
+    if (nbytes == largest).all():
+        size = -(-largest // _LINE) * _LINE
+    else:
+        size = max(_PAGE, -(-int(nbytes.mean()) // 32 // _PAGE) * _PAGE)
+    return size, np.maximum(-(-nbytes // size), 1)
+
+
+def _deliver(
+    array: np.ndarray,
+    rows: Int[np.ndarray, " m"],
+    out: np.ndarray | Sequence[np.ndarray],
+    corners: Integer[np.ndarray, "n 2"] | None,
+) -> None:
+    for row in rows.tolist():
+        np.copyto(out[row], _part(array, None if corners is None else corners[row], out[row]))
+
+
+def _part(record: np.ndarray, corner: np.ndarray | None, like: np.ndarray) -> np.ndarray:
+    """What of a record goes to an array like this one."""
+    if corner is None:
+        return record
+    (y, x), (height, width) = corner.tolist(), like.shape[:2]
+    return record[y : y + height, x : x + width]
+
+
+def _digest(record: int, data: np.ndarray, pages: np.ndarray) -> int:
+    """Checksum of whole pages, XXH3 with 64 bits, keyed by the record."""
+    checksum = xxhash.xxh3_64(seed=record)
+    for page in pages.tolist():
+        checksum.update(data[page])
+    return checksum.intdigest()

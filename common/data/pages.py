@@ -1,0 +1,279 @@
+"""Which record lies in which pages of shared memory, and who makes room: the record whose next use is farthest.
+
+Second chance: the hand passes over records that are needed soon. Where a plan says when each is read next, it takes the
+one needed last, and leaves the newcomer out if that is needed later still (Belady 1966, with bypass). Where nobody
+announced a plan it is the textbook algorithm, a reference bit and a hand (Corbato 1968).
+
+Readers take no lock. A record's version changes before its pages are given away, so a reader compares it before and
+after its copy. Writers hold the lock of the record they write and, while pages change hands, lock 0. The kernel lifts
+both when their process dies; pages that it had taken are found again by the next `_survey`.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+from jaxtyping import Int, Int32, Int64
+
+from common.data.plan import NEVER, ReadPlan
+from common.data.slab import Slab
+
+QUEUE = 4096
+_ALIGN = 64
+_ROWS = 256  # processes that count at once
+
+
+class Sizes(NamedTuple):
+    """Numbers of a slab: records, pages, bytes of a page, pages of the largest record."""
+
+    records: int
+    pages: int
+    page_bytes: int
+    per_record: int
+
+    def arrays(self) -> Iterator[tuple[str, tuple[int, ...], type]]:
+        """The arrays in shared memory: name, shape and type."""
+        yield "head", (16,), np.int64
+        yield "table", (self.records, self.per_record), np.int32
+        yield "version", (self.records,), np.int64
+        yield "digest", (self.records,), np.uint64
+        yield "touched", (self.records,), np.uint8
+        yield "asked", (self.records,), np.uint8
+        yield "owner", (self.pages,), np.int32
+        yield "free", (self.pages,), np.int32
+        yield "queue_record", (QUEUE,), np.int32
+        yield "queue_due", (QUEUE,), np.int64
+        yield "process", (_ROWS,), np.int64
+        yield "counts", (_ROWS, 8), np.float64
+        yield "data", (self.pages, self.page_bytes), np.uint8
+
+    @property
+    def size(self) -> int:
+        """Bytes of all arrays."""
+        return sum(_aligned(_size(shape, kind)) for _, shape, kind in self.arrays())
+
+
+class Head:
+    """Places in the `head` array."""
+
+    RECORDS, PAGES, PAGE_BYTES, PER_RECORD, FREE, NEXT, LENGTH, DECISIONS, HAND, TORN, EVICTIONS = range(11)
+
+
+class Pages:
+    """The arrays of one slab.
+
+    Attributes:
+        sizes: see there.
+        head: single numbers, see `Head`.
+        table: pages of each record, -1 beyond its last and everywhere where it is not cached.
+        version: of each record; differs whenever its pages may.
+        digest: checksum of each cached record.
+        touched: reference bit of each record.
+        asked: whether somebody waits for this record.
+        owner: record that each page was given to, -1 where free.
+        free: pages, the first `head[FREE]` of them; the last of these is taken next.
+        queue_record, queue_due: records that may go, and when they are needed next, the last ones first.
+        process, counts: statistics, one row per process.
+        data: the pages.
+        plan: lets the hand see ahead.
+        lag: how far behind the foremost reader others may be, in units of time.
+    """
+
+    head: np.ndarray
+    table: Int32[np.ndarray, "records pages"]
+    version: Int64[np.ndarray, " records"]
+    digest: np.ndarray
+    touched: np.ndarray
+    asked: np.ndarray
+    owner: np.ndarray
+    free: np.ndarray
+    queue_record: np.ndarray
+    queue_due: np.ndarray
+    process: np.ndarray
+    counts: np.ndarray
+    data: np.ndarray
+
+    def __init__(self, slab: Slab) -> None:
+        self.slab = slab
+        self.sizes = Sizes(*slab.bytes[:32].view(np.int64).tolist())
+        self.plan: ReadPlan | None = None
+        self.lag = 0
+        start = 0
+        for name, shape, kind in self.sizes.arrays():
+            size = _size(shape, kind)
+            setattr(self, name, slab.bytes[start : start + size].view(kind).reshape(shape))
+            start += _aligned(size)
+
+    @staticmethod
+    def fill(memory: np.ndarray, sizes: Sizes) -> None:
+        """Writes the first contents: nothing cached, all pages free, to be taken in rising order."""
+        memory[:32].view(np.int64)[:] = sizes
+        start = 0
+        for name, shape, kind in sizes.arrays():
+            array: np.ndarray = memory[start : start + _size(shape, kind)].view(kind).reshape(shape)
+            if name in ("table", "owner"):
+                array[:] = -1
+            elif name == "free":
+                array[:] = np.arange(sizes.pages)[::-1]
+            elif name == "head":
+                array[Head.FREE] = sizes.pages
+            start += _aligned(array.nbytes)
+
+    @property
+    def evictions(self) -> int:
+        """Records put out so far."""
+        return int(self.head[Head.EVICTIONS])
+
+    def take(self, record: int, need: int, *, due: int, now: int) -> Int[np.ndarray, " need"] | None:
+        """Pages for a record; None where everything that would have to go is needed before it.
+
+        Args:
+            record: whose lock the caller holds.
+            need: how many.
+            due: when the record is read next; `NEVER` for one that is only worth a free page.
+            now: time of the reader. Without a plan it means nothing.
+        """
+        head = self.head
+        with self.slab.locks.exclusive():
+            if head[Head.TORN]:  # a process died in here
+                self._survey(now)
+            head[Head.TORN] = 1
+            enough = head[Head.FREE] >= need or self._make_room(need, due, now)
+            pages = None
+            if enough:
+                head[Head.FREE] -= need
+                left = int(head[Head.FREE])
+                pages = self.free[left : left + need][::-1].copy()
+                self.owner[pages] = record
+            head[Head.TORN] = 0
+        return pages
+
+    def publish(self, record: int, pages: Int[np.ndarray, " need"], digest: int) -> None:
+        """Lets readers see a record whose bytes are written."""
+        self.digest[record] = digest
+        self.version[record] += 1
+        self.touched[record] = 1
+        self.table[record, 1 : len(pages)] = pages[1:]
+        self.table[record, 0] = pages[0]  # readers look at this one first
+
+    def drop(self, record: int, version: int) -> None:
+        """Puts a record out, unless it has changed since."""
+        with self.slab.locks.exclusive():
+            if self.version[record] == version and self.table[record, 0] >= 0:
+                self.head[Head.TORN] = 1
+                self._evict(record)
+                self.head[Head.TORN] = 0
+
+    def claim_row(self) -> int:
+        """A row of the statistics for this process: a new one, or that of a dead one, whose counts stay in the sum."""
+        with self.slab.locks.exclusive():
+            for row, process in enumerate(self.process.tolist()):
+                if not process or not psutil.pid_exists(process):
+                    self.process[row] = os.getpid()
+                    return row
+        return _ROWS - 1
+
+    def _make_room(self, need: int, due: int, now: int) -> bool:
+        if need > self.sizes.pages or due == NEVER:
+            return False
+        return self._turn_hand(need) if self.plan is None else self._choose(need, due, now)
+
+    def _choose(self, need: int, due: int, now: int) -> bool:
+        """Puts out records that are needed after `due`, the last ones first, until there is room; all or none."""
+        head = self.head
+        head[Head.DECISIONS] += 1
+        surveyed = head[Head.DECISIONS] > head[Head.LENGTH]  # what was farthest then may be so no longer
+        if surveyed:
+            self._survey(now)
+        victims, room, place = list[int](), int(head[Head.FREE]), int(head[Head.NEXT])
+        while room < need:
+            if place == head[Head.LENGTH]:
+                if surveyed:
+                    return False
+                self._survey(now)
+                surveyed, victims, room, place = True, [], int(head[Head.FREE]), 0
+                continue
+            if self.queue_due[place] <= due:
+                return False
+            victim = int(self.queue_record[place])
+            place += 1
+            if self.table[victim, 0] >= 0:
+                victims.append(victim)
+                room += int(np.count_nonzero(self.table[victim] >= 0))
+        head[Head.NEXT] = place
+        for victim in victims:
+            self._evict(victim)
+        return True
+
+    def _survey(self, now: int) -> None:
+        """Finds pages that dead writers held, and queues the records that are needed last."""
+        head = self.head
+        resident = np.flatnonzero(self.table[:, 0] >= 0)
+        self._reclaim(resident)
+        head[Head.NEXT] = head[Head.LENGTH] = head[Head.DECISIONS] = 0
+        if self.plan is None or not len(resident):
+            return
+        length = self.plan.sampler.length
+        start = now // length * length  # readers of an epoch start when those of the last are done
+        due = self.plan.next_use(resident, np.full(len(resident), max(now - self.lag, start - 1)))
+        few = min(QUEUE, max(1, len(resident) // 64))
+        last = np.argpartition(due, len(due) - few)[len(due) - few :]
+        last = last[np.argsort(-due[last], kind="stable")]
+        self.queue_record[:few], self.queue_due[:few] = resident[last], due[last]
+        head[Head.LENGTH] = few
+
+    def _reclaim(self, resident: Int[np.ndarray, " resident"]) -> None:
+        """The free pages anew: all that hold no record and that no living process writes."""
+        used = np.zeros(self.sizes.pages, dtype=bool)
+        held = self.table[resident]
+        used[held[held >= 0]] = True
+        for record in np.unique(self.owner[~used]).tolist():
+            if record < 0:
+                continue
+            lock = record + 1
+            alive = not self.slab.locks.try_lock(lock)
+            row = self.table[record]  # looked at again: its writer may have ended well just now
+            used[self.owner == record if alive else row[row >= 0]] = True
+            if not alive:
+                self.slab.locks.unlock(lock)
+        free = np.flatnonzero(~used)
+        self.owner[free] = -1
+        self.free[: len(free)] = free[::-1]
+        self.head[Head.FREE] = len(free)
+
+    def _turn_hand(self, need: int) -> bool:
+        head, pages = self.head, self.sizes.pages
+        for _ in range(2 * pages + 1):
+            page = int(head[Head.HAND])
+            head[Head.HAND] = (page + 1) % pages
+            record = int(self.owner[page])
+            if record < 0 or self.table[record, 0] != page:  # free, being written, or not a record's first page
+                continue
+            if self.touched[record]:
+                self.touched[record] = 0
+                continue
+            self._evict(record)
+            if head[Head.FREE] >= need:
+                return True
+        return False
+
+    def _evict(self, record: int) -> None:
+        head, row = self.head, self.table[record]
+        pages = row[row >= 0].copy()
+        row[:] = -1
+        self.version[record] += 1
+        self.owner[pages] = -1
+        free = int(head[Head.FREE])
+        self.free[free : free + len(pages)] = pages
+        head[Head.FREE] += len(pages)
+        head[Head.EVICTIONS] += 1
+
+
+def _size(shape: tuple[int, ...], kind: type) -> int:
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGN) * _ALIGN
