@@ -118,14 +118,14 @@ class CachedRecords:
         self._nbytes = self.shapes.prod(axis=1) * self.dtype.itemsize
         self._page_bytes, self._needed = _pages_for(self._nbytes)
         self.budget, self.folder = parse_budget(budget), folder or shared_folder()
-        self.path = self.folder / self._file_name(content)
+        self.path = self.folder / self._file_name(content, np.asarray(shape))
         self.plan: ReadPlan | None = None
         self._lag = 0
         self._attached = False
         self._reset()
 
-    def _file_name(self, content: str) -> str:
-        described = f"{content} {self.count} {self.shapes.tobytes()!r} {self.dtype}"
+    def _file_name(self, content: str, shape: np.ndarray) -> str:
+        described = f"{content} {self.count} {shape.tobytes()!r} {self.dtype}"
         digest = hashlib.blake2b(described.encode(), digest_size=8).hexdigest()
         own = "" if content else f"-{os.getpid()}.{next(_SERIAL)}"
         return f"{PREFIX}{os.getuid()}-{job_name()}-{digest}{own}"
@@ -151,8 +151,10 @@ class CachedRecords:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """A copy of one record."""
+        if not -self.count <= index < self.count:
+            raise IndexError(f"record {index} of {self.count}")
         out = np.empty(self.shapes[index], dtype=self.dtype)
-        self.gather(np.array([index]), [out])
+        self.gather(np.array([index % self.count]), [out])
         return out
 
     @property
@@ -271,8 +273,10 @@ class CachedRecords:
         fixed = Sizes(self.count, 0, self._page_bytes, per_record).size
         wanted = Sizes(self.count, int(self._needed.sum()), self._page_bytes, per_record)
         allowed = self._allowed(min(wanted.size, self.budget.size or wanted.size))
-        pages = max(0, (allowed - fixed - _PAGE) // (self._page_bytes + 8))
-        sizes = wanted._replace(pages=min(wanted.pages, pages) if pages >= per_record else 0)
+        pages = min(wanted.pages, max(0, (allowed - fixed - _PAGE) // (self._page_bytes + 8)))
+        while pages and wanted._replace(pages=pages).size + _PAGE > allowed:  # arrays are aligned
+            pages -= 1
+        sizes = wanted._replace(pages=pages if pages >= per_record else 0)
         return Layout(sizes.size, lambda memory: Pages.fill(memory, sizes))
 
     def _allowed(self, needed: int) -> int:
@@ -387,11 +391,10 @@ class CachedRecords:
         arrays = iter(self._read_many(records) if self._read_many else map(self._read, records))  # type: ignore[arg-type]
         for record in records:
             array = next(arrays, None)
-            if array is None or array.shape != tuple(self.shapes[record]) or array.dtype != self.dtype:
+            shape = tuple(self.shapes[record].tolist())
+            if array is None or array.shape != shape or array.dtype != self.dtype:
                 found = "nothing" if array is None else f"{array.dtype} of shape {array.shape}"
-                raise UserError(
-                    f"record {record}: expected {self.dtype} of shape {tuple(self.shapes[record])}, found {found}"
-                )
+                raise UserError(f"record {record}: expected {self.dtype} of shape {shape}, found {found}")
             self._count(decode_s=time.perf_counter() - started, decoded_bytes=array.nbytes)
             yield array
             started = time.perf_counter()

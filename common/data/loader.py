@@ -144,6 +144,7 @@ class BatchLoader:
         first = self._resume[1] if self._resume is not None and self._resume[0] == epoch else 0
         self._resume = None
         ring = self._opened()
+        self.dataset.begin(epoch)
         tickets = self._tickets(epoch, first)
         batches = self._by_processes(tickets) if self.workers and self.mode != "threads" else self._by_threads(tickets)
         self._given = first

@@ -40,6 +40,9 @@ class Samples(ABC):
     def fetch(self, epoch: int, indices: Int64[np.ndarray, " n"], out: Mapping[str, np.ndarray]) -> None:
         """Writes samples into `out`, which holds for each field an array (n, *shape)."""
 
+    def begin(self, epoch: int) -> None:  # noqa: B027 - most have nothing to do
+        """Called before each epoch in the process that iterates the loader."""
+
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         """One sample by (epoch, index)."""
         epoch, index = key
@@ -106,6 +109,11 @@ class RecordSamples(Samples):
         self.plan = plan
         self.records.announce(plan, in_flight=in_flight)
         return self.records
+
+    def begin(self, epoch: int) -> None:
+        """Plans this epoch and the next, before the workers ask."""
+        if self.plan is not None:
+            self.plan.announce(epoch)
 
     def gather(self, epoch: int, indices: Int64[np.ndarray, " n"], out: np.ndarray) -> None:
         """Writes the records of samples into `out` (n, reads, *shape)."""

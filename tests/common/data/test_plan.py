@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.plan import EpochSampler, epoch_order, sample_seeds
+from common.data.plan import NEVER, EpochSampler, ReadPlan, epoch_order, sample_seeds
 
 
 def test_order_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> None:
@@ -48,3 +51,66 @@ def test_sample_seeds_differ_in_every_argument() -> None:
     np.testing.assert_array_equal(
         sample_seeds(indices[::-1], seed=1, epoch=2), sample_seeds(indices, seed=1, epoch=2)[::-1]
     )
+
+
+def reads_by_hand(plan: ReadPlan, records: int) -> list[list[int]]:
+    """The times of each record's reads in three epochs, from the definition."""
+    sampler, times = plan.sampler, [list[int]() for _ in range(records)]
+    length = sampler.length
+    for epoch in range(3):
+        for place, index in enumerate(sampler.order(epoch).tolist()):
+            dropped = sampler.equal and place >= length // sampler.world * sampler.world
+            if not dropped and place % sampler.world in plan.ranks:
+                for record in plan.reads[index].tolist():
+                    times[record].append(epoch * length + place)
+    return times
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(("world", "ranks"), [(1, None), (4, None), (4, range(2, 4))])
+def test_the_next_use_is_the_next_read(shuffle: bool, world: int, ranks: range | None, tmp_path: Path) -> None:
+    length, records = 37, 20
+    reads = np.random.default_rng(0).integers(0, records, (length, 3))
+    plan = ReadPlan(reads, EpochSampler(length, seed=1, shuffle=shuffle, world=world, equal=shuffle), ranks=ranks)
+    plan.share(tmp_path / "slab")
+    expected = reads_by_hand(plan, records)
+    for time in range(-1, 2 * length):
+        horizon = (max(time, 0) // length + 2) * length
+        found = plan.next_use(np.arange(records), np.full(records, time))
+        for record in range(records):
+            later = [read for read in expected[record] if time < read < horizon]
+            assert found[record] == (later[0] if later else NEVER)
+
+
+def test_the_time_of_a_read_is_its_place_in_its_epoch() -> None:
+    plan = ReadPlan(np.arange(30)[:, None], EpochSampler(30, shuffle=True, seed=4))
+    for epoch in range(3):
+        order = plan.sampler.order(epoch)
+        assert plan.times(epoch, order).tolist() == list(range(30 * epoch, 30 * epoch + 30))
+
+
+def test_plans_are_left_for_the_node_and_then_removed(tmp_path: Path) -> None:
+    plan = ReadPlan(np.arange(30)[:, None], EpochSampler(30, shuffle=True))
+    plan.share(tmp_path / "slab")
+    other = ReadPlan(plan.reads, plan.sampler)
+    other.share(tmp_path / "slab")
+    for epoch in range(4):
+        plan.announce(epoch)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            f"slab.plan-{epoch}.npy",
+            f"slab.plan-{epoch + 1}.npy",
+        ]
+        times = np.full(30, 30 * epoch + 5)
+        np.testing.assert_array_equal(other.next_use(np.arange(30), times), plan.next_use(np.arange(30), times))
+
+
+def test_a_plan_without_room_for_it_is_made_by_each(tmp_path: Path) -> None:
+    plan = ReadPlan(np.arange(30)[:, None], EpochSampler(30, shuffle=True))
+    plan.share(tmp_path / "gone" / "slab")
+    plan.announce(0)
+    assert (plan.next_use(np.arange(30), np.full(30, -1)) == plan.times(0, np.arange(30))).all()
+
+
+def test_a_rank_without_samples_plans_nothing() -> None:
+    plan = ReadPlan(np.zeros((1, 1), int), EpochSampler(1, shuffle=False, world=2), ranks=range(1, 2))
+    assert plan.next_use(np.array([0]), np.array([0])).tolist() == [NEVER]

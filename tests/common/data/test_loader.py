@@ -1,0 +1,247 @@
+"""Batches: the same bytes for any number of workers and ranks, and across a stop in the middle of an epoch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import psutil
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from common.data import loader as loader_module
+from common.data.loader import BatchLoader, Mode
+from common.data.plan import EpochSampler, ReadPlan, sample_seeds
+from common.data.samples import Field, RecordSamples, Samples
+from common.errors import UserError
+
+LENGTH, RECORDS, SHAPE = 53, 60, (6, 5, 3)
+
+
+class Frames:
+    """Records whose bytes are a function of their number."""
+
+    shape, dtype, content = SHAPE, np.uint8, "test frames"
+
+    def __len__(self) -> int:
+        return RECORDS
+
+    def read_many(self, records: Any) -> list[np.ndarray]:
+        return [np.random.default_rng(record).integers(0, 256, SHAPE).astype(np.uint8) for record in records]
+
+
+class Windows(RecordSamples):
+    """Three frames and random numbers that depend on the sample's seed."""
+
+    fields: Mapping[str, Field] = {  # type: ignore[assignment]
+        "frames": Field((3, *SHAPE), np.uint8),
+        "noise": Field((4,), np.float32),
+        "index": Field((), np.int64),
+    }
+
+    def __init__(self) -> None:
+        super().__init__(Frames(), np.arange(LENGTH)[:, None] + np.array([0, 2, 5]))
+
+    def fetch(self, epoch: int, indices: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
+        self.gather(epoch, indices, out["frames"])
+        for row, seed in enumerate(sample_seeds(indices, seed=7, epoch=epoch)):
+            out["noise"][row] = np.random.default_rng(seed).random(4)
+        out["index"][:] = indices
+
+
+def made(*, workers: int = 0, mode: Mode = "threads", rank: int = 0, world: int = 1, budget: int = 2000) -> BatchLoader:
+    samples = Windows()
+    sampler = EpochSampler(LENGTH, seed=3, shuffle=True, rank=rank, world=world, equal=True)
+    samples.cache(ReadPlan(samples.reads, sampler), budget=budget, folder=None, in_flight=0)
+    return BatchLoader(samples, sampler, batch_size=4, workers=workers, mode=mode)
+
+
+def stream(loader: BatchLoader, epochs: range = range(2)) -> list[dict[str, Tensor]]:
+    """All batches, copied."""
+    found = []
+    for epoch in epochs:
+        loader.batch_sampler.sampler.set_epoch(epoch)
+        found += [{name: value.clone() for name, value in batch.items()} for batch in loader]
+    loader.close()
+    return found
+
+
+def same(one: list[dict[str, Tensor]], other: list[dict[str, Tensor]]) -> bool:
+    return len(one) == len(other) and all(
+        left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+        for left, right in zip(one, other, strict=True)
+    )
+
+
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize(("workers", "mode"), [(1, "threads"), (3, "threads"), (3, "fork")])
+def test_the_stream_is_the_same_for_any_workers(workers: int, mode: Mode, world: int) -> None:
+    for rank in range(world):
+        alone = stream(made(rank=rank, world=world))
+        assert same(stream(made(workers=workers, mode=mode, rank=rank, world=world)), alone)
+
+
+def test_ranks_share_the_samples_of_one() -> None:
+    alone = {
+        int(index): batch["noise"][row]
+        for batch in stream(made(), range(1))
+        for row, index in enumerate(batch["index"])
+    }
+    shared = [stream(made(rank=rank, world=2), range(1)) for rank in range(2)]
+    indices = [int(index) for batches in shared for batch in batches for index in batch["index"]]
+    assert len(set(indices)) == len(indices) == LENGTH // 2 * 2
+    for batches in shared:
+        for batch in batches:
+            for row, index in enumerate(batch["index"].tolist()):
+                assert torch.equal(batch["noise"][row], alone[index])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stop", [0, 1, 7, 13, 14])
+def test_a_stopped_epoch_goes_on_with_the_next_batch(workers: int, stop: int) -> None:
+    whole = stream(made(), range(3))
+    loader = made(workers=workers)
+    loader.batch_sampler.sampler.set_epoch(1)
+    seen = [
+        {name: value.clone() for name, value in batch.items()} for _, batch in zip(range(stop), loader, strict=False)
+    ]
+    state = loader.state_dict()
+    loader.close()
+    assert state == {"epoch": 1, "batches": stop}
+    resumed = made(workers=workers)
+    resumed.load_state_dict(state)
+    rest = stream(resumed, range(1, 3) if stop < 14 else range(2, 3))
+    assert same(seen + rest, whole[14:])
+
+
+def test_a_loader_left_early_starts_anew() -> None:
+    loader = made(workers=3)
+    for _ in range(5):
+        next(iter(loader))
+    assert same(stream(loader), stream(made()))
+
+
+@given(length=st.integers(1, 40), batch_size=st.integers(1, 9), world=st.integers(1, 3), drop_last=st.booleans())
+def test_its_length_is_the_number_of_its_batches(length: int, batch_size: int, world: int, drop_last: bool) -> None:
+    sampler = EpochSampler(length, shuffle=False, rank=world - 1, world=world)
+    loader = BatchLoader(Numbers(length), sampler, batch_size=batch_size, drop_last=drop_last)
+    batches = [batch["index"] for batch in loader]
+    assert len(batches) == len(loader)
+    read = torch.cat(batches).tolist() if batches else []
+    expected = list(range(length))[world - 1 :: world]
+    assert read == expected[: len(loader) * batch_size]
+    assert drop_last or read == expected
+
+
+class Numbers(Samples):
+    """Samples that are their index."""
+
+    fields: Mapping[str, Field] = {"index": Field((), np.int64)}  # type: ignore[assignment]
+
+    def __init__(self, length: int, bad: int = -1) -> None:
+        self.length, self.bad = length, bad
+
+    def __len__(self) -> int:
+        return self.length
+
+    def fetch(self, epoch: int, indices: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
+        if self.bad in indices:
+            raise UserError("frame 5 of rally.mp4 cannot be decoded")
+        out["index"][:] = indices
+
+
+@pytest.mark.parametrize(("workers", "mode"), [(0, "threads"), (2, "threads"), (2, "fork")])
+def test_a_users_mistake_arrives_as_it_was_said(workers: int, mode: Mode) -> None:
+    loader = BatchLoader(Numbers(30, bad=17), EpochSampler(30, shuffle=False), batch_size=4, workers=workers, mode=mode)
+    with pytest.raises(UserError) as raised:
+        list(loader)
+    assert str(raised.value) == "frame 5 of rally.mp4 cannot be decoded"
+    loader.close()
+
+
+def test_no_room_for_the_buffers_is_said_before_it_kills(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_module, "free_space", lambda folder: 1000)
+    with pytest.raises(UserError, match=r"buffers of 4 samples need 16 kB, 1\.0 kB free; use threads"):
+        next(iter(made(workers=6, mode="fork")))
+
+
+def test_images_are_not_copied_and_labels_are() -> None:
+    loader = BatchLoader(Pictures(), EpochSampler(40, shuffle=False), batch_size=4)
+    batches = list(loader)
+    assert torch.cat([batch["index"] for batch in batches]).tolist() == list(range(40))
+    assert all(
+        batch["image"].data_ptr() == batches[0]["image"].data_ptr() for batch in batches
+    )  # one buffer, used again
+
+
+class Pictures(Numbers):
+    """With something too large to copy."""
+
+    fields: Mapping[str, Field] = {"index": Field((), np.int64), "image": Field((200, 200), np.uint8)}  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__(40)
+
+
+class Recorder(lightning.LightningModule):
+    """Learns a little from the batches and notes what it saw."""
+
+    def __init__(self, seen: Path) -> None:
+        super().__init__()
+        self.layer, self.seen = nn.Linear(4, 1), seen
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        with self.seen.open("a") as file:
+            file.write(f"{self.current_epoch} {batch_idx} {batch['index'].tolist()}\n")
+        return self.layer(batch["noise"]).square().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def trained(folder: Path, **settings: Any) -> lightning.Trainer:
+    return lightning.Trainer(
+        accelerator="cpu", devices=1, default_root_dir=folder, logger=False, enable_progress_bar=False,
+        enable_model_summary=False, max_epochs=3, use_distributed_sampler=False, **settings,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [5, 14, 17, 40])
+def test_a_checkpoint_holds_the_position(step: int, tmp_path: Path) -> None:
+    lightning.seed_everything(0, verbose=False)
+    whole = Recorder(tmp_path / "whole")
+    trained(tmp_path, enable_checkpointing=False).fit(whole, made())
+    lightning.seed_everything(0, verbose=False)
+    first = Recorder(tmp_path / "parts")
+    saving = lightning.pytorch.callbacks.ModelCheckpoint(tmp_path / "saved", every_n_train_steps=step, save_top_k=-1)
+    trained(tmp_path, callbacks=[saving, StopAt(step)]).fit(first, made(workers=2))
+    second = Recorder(tmp_path / "parts")
+    checkpoint = next((tmp_path / "saved").glob(f"*step={step}.ckpt"))
+    trained(tmp_path, enable_checkpointing=False).fit(second, made(), ckpt_path=checkpoint, weights_only=True)
+    assert (tmp_path / "parts").read_text() == (tmp_path / "whole").read_text()
+    assert torch.equal(second.layer.weight, whole.layer.weight)
+
+
+class StopAt(lightning.Callback):
+    """Ends training after this many steps, as a signal would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            trainer.should_stop = True
+            trainer.fit_loop.epoch_loop.min_steps = None
+
+
+def test_no_worker_outlives_its_loader() -> None:
+    before = set(psutil.Process().children())
+    loader = made(workers=2, mode="fork")
+    next(iter(loader))
+    assert len(set(psutil.Process().children()) - before) == 2
+    loader.close()
+    assert set(psutil.Process().children()) <= before
