@@ -218,7 +218,7 @@ class CachedRecords:
 
     def fill(self, *, workers: int = 1, progress: bool = True) -> None:
         """Decodes what fits and is not there yet, with this many threads."""
-        missing = np.flatnonzero(self.pages.table[:, 0] < 0)[: self.capacity]
+        missing = np.flatnonzero(~self.pages.cached(np.arange(self.count))[2])[: self.capacity]
         chunks = [missing[start : start + _FILL_CHUNK] for start in range(0, len(missing), _FILL_CHUNK)]
         with ThreadPoolExecutor(max(workers, 1)) as pool, progress_bar(progress and bool(chunks), "records") as bar:
             task = bar.add_task("filling the cache", total=len(missing))
@@ -298,9 +298,8 @@ class CachedRecords:
     ) -> Int[np.ndarray, " left"]:
         """Copies the records that are cached; the rows that are left."""
         pages, records = self.pages, wanted[rows]
-        versions = pages.version[records]  # before the table: see `Pages`
-        table = pages.table[records]
-        cached = np.flatnonzero(table[:, 0] >= 0)
+        versions, table, good = pages.cached(records)
+        cached = np.flatnonzero(good)
         if not len(cached):
             return rows
         if self.plan is None:
@@ -313,7 +312,7 @@ class CachedRecords:
                 whole, corner = self._view(int(records[place]), table[place]), None if corners is None else corners[row]
                 np.copyto(out[row], _part(whole, corner, out[row]))
         new = cached[self._verified[records[cached]] != versions[cached]]
-        good = (table[:, 0] >= 0) & (pages.version[records] == versions)
+        good &= pages.version[records] == versions
         for place in new.tolist():
             good[place] = good[place] and self._verify(int(records[place]), table[place], int(versions[place]))
         return rows[~good]
@@ -356,7 +355,8 @@ class CachedRecords:
         locks = self.pages.slab.locks
         mine = [place for place, record in enumerate(missing.tolist()) if self._alone or locks.try_lock(record + 1)]
         try:
-            mine_now = [place for place in mine if self.pages.table[missing[place], 0] < 0]
+            there = self.pages.cached(missing)[2]  # by now
+            mine_now = [place for place in mine if not there[place]]
             for place, array in zip(mine_now, self._decode(missing[mine_now].tolist()), strict=True):
                 if out is not None:
                     _deliver(array, rows[which == place], out, corners)
@@ -418,7 +418,7 @@ class CachedRecords:
         """Until another reader has decoded the record, or has died."""
         pages, started, pause = self.pages, time.perf_counter(), 2e-4
         pages.asked[record] = 1
-        while pages.table[record, 0] < 0:
+        while not pages.cached(np.array([record]))[2]:
             if pages.slab.locks.try_lock(record + 1):
                 pages.slab.locks.unlock(record + 1)
                 break

@@ -4,13 +4,15 @@ Second chance: the hand passes over records that are needed soon. Where a plan s
 one needed last, and leaves the newcomer out if that is needed later still (Belady 1966, with bypass). Where nobody
 announced a plan it is the textbook algorithm, a reference bit and a hand (Corbato 1968).
 
-Readers take no lock. A record's version changes before its pages are given away, so a reader compares it before and
-after its copy. Writers hold the lock of the record they write and, while pages change hands, lock 0. The kernel lifts
-both when their process dies; pages that it had taken are found again by the next `_survey`.
+Readers take no lock. A record's version is odd while its row of the table changes and another even number after that
+(a sequence lock); pages are given away only then. A reader whose version was even and is the same after its copy has
+copied one record. Writers hold the lock of the record they write and, while pages change hands, lock 0. The kernel
+lifts both when their process dies; pages that it had taken are found again by the next `_survey`.
 """
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -68,7 +70,7 @@ class Pages:
         sizes: see there.
         head: single numbers, see `Head`.
         table: pages of each record, -1 beyond its last and everywhere where it is not cached.
-        version: of each record; differs whenever its pages may.
+        version: of each record; odd while its row of the table changes.
         digest: checksum of each cached record.
         touched: reference bit of each record.
         asked: whether somebody waits for this record.
@@ -152,11 +154,21 @@ class Pages:
 
     def publish(self, record: int, pages: Int[np.ndarray, " need"], digest: int) -> None:
         """Lets readers see a record whose bytes are written."""
-        self.digest[record] = digest
+        self.digest[record], self.touched[record] = digest, 1
+        with self._changing(record):
+            self.table[record, : len(pages)] = pages
+
+    def cached(self, records: Int64[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Versions, rows of the table, and whether each record is cached, by these."""
+        versions = self.version[records]  # before the table
+        table = self.table[records]
+        return versions, table, (table[:, 0] >= 0) & (versions % 2 == 0)
+
+    @contextmanager
+    def _changing(self, record: int) -> Iterator[None]:
+        self.version[record] |= 1  # odd already, if a process died in here
+        yield
         self.version[record] += 1
-        self.touched[record] = 1
-        self.table[record, 1 : len(pages)] = pages[1:]
-        self.table[record, 0] = pages[0]  # readers look at this one first
 
     def drop(self, record: int, version: int) -> None:
         """Puts a record out, unless it has changed since."""
@@ -199,7 +211,7 @@ class Pages:
                 return False
             victim = int(self.queue_record[place])
             place += 1
-            if self.table[victim, 0] >= 0:
+            if self.table[victim, 0] >= 0 and self.version[victim] % 2 == 0:
                 victims.append(victim)
                 room += int(np.count_nonzero(self.table[victim] >= 0))
         head[Head.NEXT] = place
@@ -210,7 +222,7 @@ class Pages:
     def _survey(self, now: int) -> None:
         """Finds pages that dead writers held, and queues the records that are needed last."""
         head = self.head
-        resident = np.flatnonzero(self.table[:, 0] >= 0)
+        resident = np.flatnonzero((self.table[:, 0] >= 0) & (self.version % 2 == 0))
         self._reclaim(resident)
         head[Head.NEXT] = head[Head.LENGTH] = head[Head.DECISIONS] = 0
         if self.plan is None or not len(resident):
@@ -232,12 +244,11 @@ class Pages:
         for record in np.unique(self.owner[~used]).tolist():
             if record < 0:
                 continue
-            lock = record + 1
-            alive = not self.slab.locks.try_lock(lock)
+            alive = not self.slab.locks.try_lock(record + 1)
             row = self.table[record]  # looked at again: its writer may have ended well just now
             used[self.owner == record if alive else row[row >= 0]] = True
             if not alive:
-                self.slab.locks.unlock(lock)
+                self.slab.locks.unlock(record + 1)
         free = np.flatnonzero(~used)
         self.owner[free] = -1
         self.free[: len(free)] = free[::-1]
@@ -262,8 +273,8 @@ class Pages:
     def _evict(self, record: int) -> None:
         head, row = self.head, self.table[record]
         pages = row[row >= 0].copy()
-        row[:] = -1
-        self.version[record] += 1
+        with self._changing(record):
+            row[:] = -1
         self.owner[pages] = -1
         free = int(head[Head.FREE])
         self.free[free : free + len(pages)] = pages

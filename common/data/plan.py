@@ -164,11 +164,12 @@ class ReadPlan:
 
     def _table(self, epoch: int) -> Timetable:
         key = self._key(epoch)
-        if key not in self._tables:
-            self._tables[key] = self._shared(key)
+        table = self._tables.get(key)
+        if table is None:
+            table = self._tables[key] = self._shared(key)
             while len(self._tables) > _KEPT_EPOCHS:
                 self._tables.popitem(last=False)
-        return self._tables[key]
+        return table
 
     def _shared(self, epoch: int) -> Timetable:
         places = self._places(epoch)
