@@ -28,6 +28,8 @@ class Figure:
     Attributes:
         bar: the value should be at most this; None for a figure that only informs.
         beside: values of the peers, in the same unit.
+        least: the value should be at least `bar` instead.
+        shown: printed; else only written.
     """
 
     name: str
@@ -35,11 +37,22 @@ class Figure:
     unit: str
     bar: float | None = None
     beside: Mapping[str, float] = field(default_factory=dict)
+    least: bool = False
+    shown: bool = True
 
     @property
     def holds(self) -> bool:
         """Whether a finite value keeps to its bar."""
-        return math.isfinite(self.value) and (self.bar is None or self.value <= self.bar)
+        if not math.isfinite(self.value) or self.bar is None:
+            return math.isfinite(self.value)
+        return self.value >= self.bar if self.least else self.value <= self.bar
+
+    @property
+    def verdict(self) -> str:
+        """The bar and whether it holds; nothing for a figure that only informs."""
+        if self.bar is None:
+            return ""
+        return f"{'>=' if self.least else '<='} {self.bar:g} {'holds' if self.holds else 'MISSED'}"
 
 
 class Results:
@@ -49,23 +62,34 @@ class Results:
         self.name, self.figures = name, list[Figure]()
         self.machine = _machine()
 
-    def add(self, name: str, value: float, unit: str, *, bar: float | None = None, **beside: float) -> None:
+    def add(
+        self,
+        name: str,
+        value: float,
+        unit: str,
+        *,
+        bar: float | None = None,
+        least: bool = False,
+        shown: bool = True,
+        **beside: float,
+    ) -> None:
         """Adds a figure; see `Figure`."""
-        self.figures.append(Figure(name, value, unit, bar, beside))
+        self.figures.append(Figure(name, value, unit, bar, beside, least, shown))
 
     def finish(self, folder: Path | None) -> None:
-        """Prints the table and writes `<folder>/<name>.json` unless there is no folder."""
+        """Prints the table and writes `<folder>/<name>.json` unless there is no folder.
+
+        There `bars` are those a value should not exceed, `floors` those it should reach.
+        """
         self._print()
         if folder is not None:
-            bars = [
-                _row(figure) | {"bar": figure.bar, "holds": figure.holds}
-                for figure in self.figures
-                if figure.bar is not None
-            ]
+            barred = [figure for figure in self.figures if figure.bar is not None]
+            bars = [_row(figure) for figure in barred if not figure.least]
+            floors = [_row(figure) for figure in barred if figure.least]
             rest = [_row(figure) for figure in self.figures if figure.bar is None]
             facts = {"machine": self.machine, "command": " ".join(command()), "commit": commit()}
             path = folder / f"{self.name}.json"
-            content = {"bars": bars, "figures": rest, **facts, "versions": versions()}
+            content = {"bars": bars, "floors": floors, "figures": rest, **facts, "versions": versions()}
             write_text(path, json.dumps(content, indent=1) + "\n")
             print(f"written: {path}")
 
@@ -73,9 +97,10 @@ class Results:
         machine = "{cores} cores, {cpu}, {threads} torch threads, load {load:.1f} at the start".format(**self.machine)
         table = Table("", "value", "unit", "bar", "beside", title=f"{self.name}: {machine}", title_justify="left")
         for figure in self.figures:
-            verdict = "" if figure.bar is None else f"<= {figure.bar:g} {'holds' if figure.holds else 'MISSED'}"
+            if not figure.shown:
+                continue
             beside = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in figure.beside.items())
-            table.add_row(figure.name, f"{figure.value:.3g}", figure.unit, verdict, beside)
+            table.add_row(figure.name, f"{figure.value:.3g}", figure.unit, figure.verdict, beside)
         Console(width=None if os.isatty(1) else 160).print(table)
 
 
@@ -105,7 +130,8 @@ def race(rounds: int, **runners: Callable[[], object]) -> dict[str, float]:
 
 
 def _row(figure: Figure) -> dict[str, Any]:
-    return {"name": figure.name, "value": figure.value, "unit": figure.unit, "beside": dict(figure.beside)}
+    row = {"name": figure.name, "value": figure.value, "unit": figure.unit, "beside": dict(figure.beside)}
+    return row if figure.bar is None else row | {"bar": figure.bar, "holds": figure.holds}
 
 
 def _machine() -> dict[str, Any]:

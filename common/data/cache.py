@@ -17,6 +17,7 @@ Any PyTorch dataset whose records have a known size can be wrapped:
 
 import hashlib
 import itertools
+import math
 import os
 import threading
 import time
@@ -39,6 +40,7 @@ from common.errors import UserError
 _COUNTED = ("hits", "misses", "hit_bytes", "decoded_bytes", "decode_s", "wait_s", "damaged")
 _SERIAL = itertools.count()
 _PAGE = 4096
+_PAGE_NOTES = 8  # bytes of a page's owner and place among the free
 _LINE = 64  # bytes of a cache line
 _FILL_CHUNK = 16
 
@@ -91,7 +93,8 @@ class CachedRecords:
         count: number of records.
         shape: of every record, or an int array (count, dimensions) where they differ.
         dtype: of every record.
-        budget: "50%" of the memory that is free now, "8GB", or bytes; 0 keeps nothing.
+        budget: of records in memory: "8GB", bytes, or "50%" of what is free now; 0 keeps nothing. Notes on records and
+            pages, a few per cent at most, are part of a share and come on top of an amount.
         read_many: decodes several records at once, in the given order, which is rising.
         content: names the data; ranks with the same name share. By default only this process and its children do.
         folder: of the shared memory; /dev/shm by default, or a folder on a local disk.
@@ -120,7 +123,6 @@ class CachedRecords:
         self.budget, self.folder = parse_budget(budget), folder or shared_folder()
         self.path = self.folder / self._file_name(content, np.asarray(shape))
         self.plan: ReadPlan | None = None
-        self._lag = 0
         self._attached = False
         self._reset()
 
@@ -172,16 +174,10 @@ class CachedRecords:
         assert self._opened is not None
         return self._opened
 
-    def announce(self, plan: ReadPlan, *, in_flight: int = 0) -> None:
-        """Lets the cache see ahead; call it before loaders start.
-
-        Args:
-            plan: gives the times that `gather` is called with.
-            in_flight: samples that loaders of this node may work on at once.
-        """
-        self.plan, self._lag = plan, in_flight
+    def announce(self, plan: ReadPlan) -> None:
+        """Lets the cache see ahead: `gather` is then called with times of this plan. Before loaders start."""
+        self.pages.plan = self.plan = plan
         plan.share(self.path)
-        self.pages.plan, self.pages.lag = plan, in_flight
 
     def gather(
         self,
@@ -206,10 +202,11 @@ class CachedRecords:
         if len(wanted) and not (wanted.min() >= 0 and wanted.max() < self.count):
             raise IndexError(f"records {wanted.min()}..{wanted.max()} of {self.count}")
         rows, misses = np.arange(len(wanted)), 0
-        total = int(self._nbytes[wanted].sum())
-        served = total
+        served = int(self._nbytes[wanted].sum())
         while len(rows):
             rows = self._copy_cached(wanted, rows, out, corners)
+            if self.plan is not None and times is not None:
+                self.plan.mark(times)  # what is left is decoded for this batch, whatever happens to it then
             if len(rows):
                 rows, decoded = self._decode_missing(wanted, rows, out, times, corners)
                 misses += len(decoded)
@@ -255,7 +252,7 @@ class CachedRecords:
         if not self._attached:
             sweep(self.folder)
         pages = Pages(Slab.open(self.path, self._layout) if not self._attached else Slab.attach(self.path))
-        pages.plan, pages.lag = self.plan, self._lag
+        pages.plan = self.plan
         self._verified = np.full(self.count, -1, dtype=np.int64)
         self._alike = self._views(pages)
         self._opened = pages
@@ -270,24 +267,23 @@ class CachedRecords:
     def _layout(self) -> Layout:
         """As many pages as the budget allows, and no more than all records take."""
         per_record = int(self._needed.max(initial=1))
-        fixed = Sizes(self.count, 0, self._page_bytes, per_record).size
-        wanted = Sizes(self.count, int(self._needed.sum()), self._page_bytes, per_record)
-        allowed = self._allowed(min(wanted.size, self.budget.size or wanted.size))
-        pages = min(wanted.pages, max(0, (allowed - fixed - _PAGE) // (self._page_bytes + 8)))
-        while pages and wanted._replace(pages=pages).size + _PAGE > allowed:  # arrays are aligned
-            pages -= 1
-        sizes = wanted._replace(pages=pages if pages >= per_record else 0)
+        whole = Sizes(self.count, int(self._needed.sum()), self._page_bytes, per_record)
+        pages = min(whole.pages, self._affordable(whole))
+        sizes = whole._replace(pages=pages if pages >= per_record else 0)
+        memory = free_memory()
+        if sizes.size > memory.free:
+            raise UserError(
+                f"cache: {show_bytes(sizes.size)} needed, {show_bytes(memory.free)} of memory free ({memory.limit}); "
+                'give a smaller one (`cache: "50%"`, `2GB`, or 0 for none)'
+            )
         return Layout(sizes.size, lambda memory: Pages.fill(memory, sizes))
 
-    def _allowed(self, needed: int) -> int:
-        """Bytes of the budget; an amount must be free, a share is of what is free."""
-        memory, space = free_memory(), free_space(self.folder)
-        if self.budget.size and needed > memory.free:
-            raise UserError(
-                f"cache: {show_bytes(needed)} needed, {show_bytes(memory.free)} of memory free ({memory.limit}); give "
-                'a smaller one (`cache: "50%"`, `2GB`, or 0 for none)'
-            )
-        return self.budget.of(min(memory.free, space))
+    def _affordable(self, whole: Sizes) -> int:
+        """Pages for this budget: an amount is of records, and tables come on top; a share is of all that is taken."""
+        if self.budget.size is not None:
+            return self.budget.size * whole.pages // max(int(self._nbytes.sum()), 1)
+        left = self.budget.of(min(free_memory().free, free_space(self.folder))) - whole._replace(pages=0).size
+        return max(0, (left - 2 * _PAGE) // (self._page_bytes + _PAGE_NOTES))
 
     def _copy_cached(
         self,
@@ -408,9 +404,10 @@ class CachedRecords:
         if got is None:
             return
         flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        for place, page in enumerate(got.tolist()):
-            piece = flat[place * self._page_bytes : (place + 1) * self._page_bytes]
-            pages.data[page, : len(piece)] = piece
+        whole = len(flat) // self._page_bytes
+        rest = flat[whole * self._page_bytes :]
+        pages.data[got[:whole]] = flat[: whole * self._page_bytes].reshape(whole, self._page_bytes)
+        pages.data[got[whole:], : len(rest)] = rest
         pages.publish(record, got, _digest(record, pages.data, got))
         self._verified[record] = pages.version[record]
 
@@ -437,12 +434,14 @@ class CachedRecords:
 
 
 def _pages_for(nbytes: Int64[np.ndarray, " records"]) -> tuple[int, Int64[np.ndarray, " records"]]:
-    """Bytes of a page, and pages of each record: one where all are alike, else about 32, so that little is wasted."""
+    """Bytes of a page, and pages of each record.
+
+    One page where all records are alike. Else a record wastes half a page and its row of the table takes four bytes for
+    each page of the largest: together least at the root of eight times that record.
+    """
     largest = int(nbytes.max(initial=1))
-    if (nbytes == largest).all():
-        size = -(-largest // _LINE) * _LINE
-    else:
-        size = max(_PAGE, -(-int(nbytes.mean()) // 32 // _PAGE) * _PAGE)
+    size = largest if (nbytes == largest).all() else max(_PAGE, math.isqrt(8 * largest))
+    size = -(-size // _LINE) * _LINE
     return size, np.maximum(-(-nbytes // size), 1)
 
 

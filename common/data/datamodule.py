@@ -86,9 +86,9 @@ class PlannedDataModule(LightningDataModule):
             mode=self.workers,
             drop_last=shuffle and len(sampler) >= self.batch_size,
         )
-        plan = ReadPlan(samples.reads, sampler, ranks=self._node_ranks())
         in_flight = (loader.ahead + 1) * self.batch_size * world
-        records = samples.cache(plan, budget=self._bytes_for(split), folder=self.cache_folder, in_flight=in_flight)
+        plan = ReadPlan(samples.reads, sampler, ranks=self._node_ranks(), in_flight=in_flight)
+        records = samples.cache(plan, budget=self._bytes_for(split), folder=self.cache_folder)
         self._prepare(split, records, best_hit_ratio(samples.reads, share=records.share, shuffle=shuffle))
         self._loaders[split] = loader
         return loader

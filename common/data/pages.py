@@ -80,7 +80,6 @@ class Pages:
         process, counts: statistics, one row per process.
         data: the pages.
         plan: lets the hand see ahead.
-        lag: how far behind the foremost reader others may be, in units of time.
     """
 
     head: np.ndarray
@@ -101,7 +100,6 @@ class Pages:
         self.slab = slab
         self.sizes = Sizes(*slab.bytes[:32].view(np.int64).tolist())
         self.plan: ReadPlan | None = None
-        self.lag = 0
         start = 0
         for name, shape, kind in self.sizes.arrays():
             size = _size(shape, kind)
@@ -227,9 +225,7 @@ class Pages:
         head[Head.NEXT] = head[Head.LENGTH] = head[Head.DECISIONS] = 0
         if self.plan is None or not len(resident):
             return
-        length = self.plan.sampler.length
-        start = now // length * length  # readers of an epoch start when those of the last are done
-        due = self.plan.next_use(resident, np.full(len(resident), max(now - self.lag, start - 1)))
+        due = self.plan.pending(resident, now)
         few = min(QUEUE, max(1, len(resident) // 64))
         last = np.argpartition(due, len(due) - few)[len(due) - few :]
         last = last[np.argsort(-due[last], kind="stable")]

@@ -1,5 +1,6 @@
 """What an epoch reads, in order, and when each record is read again: functions of (seed, epoch), alike everywhere."""
 
+import contextlib
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -101,30 +102,50 @@ class ReadPlan:
     pure functions of the epoch. The first process of the node that needs one computes it (0.6 s for a million windows
     of 9 frames) and leaves it in shared memory for the others, if `share` told it where.
 
+    Loaders work on several batches at once, so the order in which reads happen is the plan's only roughly. What has
+    been read is marked, and the marks are shared too.
+
     Args:
         reads: records that each sample reads.
         sampler: that draws the order; any rank's.
         ranks: those on this node, whose reads the node's cache sees; all by default.
+        in_flight: samples that loaders of this node may work on at once.
     """
 
     def __init__(
-        self, reads: Integer[np.ndarray, "samples reads"], sampler: EpochSampler, *, ranks: range | None = None
+        self,
+        reads: Integer[np.ndarray, "samples reads"],
+        sampler: EpochSampler,
+        *,
+        ranks: range | None = None,
+        in_flight: int = 0,
     ) -> None:
-        self.reads, self.sampler = reads, sampler
+        self.reads, self.sampler, self.in_flight = reads, sampler, in_flight
         self.ranks = range(sampler.world) if ranks is None else ranks
         self._prefix: Path | None = None
+        self._forget()
+
+    def _forget(self) -> None:
         self._tables: OrderedDict[int, Timetable] = OrderedDict()
+        self._marks: np.ndarray | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_tables": OrderedDict()}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_tables", "_marks")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
     def share(self, prefix: Path) -> None:
-        """Names the files, `<prefix>.plan-<epoch>.npy`, through which the processes of a node share the tables."""
+        """Names the files, `<prefix>.plan-*`, through which the processes of a node share tables and marks."""
         self._prefix = prefix
+        self._forget()
 
     def announce(self, epoch: int) -> None:
-        """Makes this epoch's table and the next one's, and drops those of the past."""
+        """Makes this epoch's table and the next one's, drops those of the past and the marks of earlier runs."""
         self._table(epoch), self._table(epoch + 1)
+        marks = self._marked()
+        marks[marks == epoch] = -1
         if self._prefix is not None:
             for old in self._prefix.parent.glob(f"{self._prefix.name}.plan-*.npy"):
                 if int(old.stem.rpartition("-")[2]) < self._key(epoch):
@@ -134,11 +155,32 @@ class ReadPlan:
         """When each of these samples is read in an epoch."""
         return epoch * self.sampler.length + self._table(epoch).places[indices].astype(np.int64)
 
+    def mark(self, times: Int64[np.ndarray, " n"]) -> None:
+        """Notes that these reads have been done or are being done."""
+        epoch, places = np.divmod(times, self.sampler.length)
+        self._marked()[places] = epoch
+
     def next_use(self, records: Integer[np.ndarray, " n"], times: Integer[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
         """When each record is read next, strictly after its time; `NEVER` if neither in that epoch nor in the next.
 
-        All times are of one epoch, or one before its first.
+        Reads that are marked do not count. All times are of one epoch, or one before its first.
         """
+        length, marks = self.sampler.length, self._marked()
+        found = self._next(records, times)
+        while True:
+            done = np.flatnonzero(found != NEVER)
+            done = done[marks[found[done] % length] == found[done] // length]
+            if not len(done):
+                return found
+            found[done] = self._next(records[done], found[done])
+
+    def pending(self, records: Integer[np.ndarray, " n"], now: int) -> Int64[np.ndarray, " n"]:
+        """When each record is read next, seen at a time when some reads before it may still be in work."""
+        start = now - now % self.sampler.length  # an epoch's reads start when those of the last are done
+        return self.next_use(records, np.full(len(records), max(now - self.in_flight, start) - 1))
+
+    def _next(self, records: Integer[np.ndarray, " n"], times: Integer[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """`next_use`, marks or not."""
         length = self.sampler.length
         epoch = max(int(times.max()) // length, 0) if len(times) else 0
         found = self._first(epoch, records, times - epoch * length + 1)
@@ -183,6 +225,13 @@ class ReadPlan:
             _leave(reads, path)
             return Timetable(places, reads)
 
+    def _marked(self) -> np.ndarray:
+        """The epoch in which the sample at each place was read last, int32; -1 before."""
+        if self._marks is None:
+            marks = np.full(self.sampler.length, -1, dtype=np.int32)
+            self._marks = marks if self._prefix is None else _shared_marks(marks, self._prefix)
+        return self._marks
+
     def _places(self, epoch: int) -> Int[np.ndarray, " samples"]:
         order = self.sampler.order(epoch)
         places = np.empty(len(order), dtype=np.int32)
@@ -197,6 +246,24 @@ class ReadPlan:
         reads = (self.reads[read].astype(np.int64) * length + places[read, None]).ravel()
         reads.sort()
         return reads
+
+
+def _shared_marks(marks: np.ndarray, prefix: Path) -> np.ndarray:
+    """The marks of the node; without room for them each process sees its own."""
+    path, temporary = (
+        prefix.with_name(f"{prefix.name}.plan-marks"),
+        prefix.with_name(f"{prefix.name}.plan-{os.getpid()}"),
+    )
+    try:
+        if not path.exists():
+            temporary.write_bytes(marks.tobytes())
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(temporary)
+        return np.memmap(path, np.int32, "r+", shape=marks.shape)
+    except (OSError, ValueError):  # ValueError: of a plan with another number of samples
+        return marks
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _leave(reads: Int64[np.ndarray, " reads"], path: Path) -> None:

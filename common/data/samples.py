@@ -100,14 +100,14 @@ class RecordSamples(Samples):
         """Number of samples."""
         return len(self.reads)
 
-    def cache(self, plan: ReadPlan, *, budget: int, folder: Path | None, in_flight: int) -> CachedRecords:
+    def cache(self, plan: ReadPlan, *, budget: int, folder: Path | None) -> CachedRecords:
         """Keeps records in memory from now on; see `CachedRecords`."""
         source, read = self.source, self.source.read_many
         self.records = CachedRecords(
             None, len(source), source.shape, source.dtype, budget, read_many=read, content=source.content, folder=folder
         )
         self.plan = plan
-        self.records.announce(plan, in_flight=in_flight)
+        self.records.announce(plan)
         return self.records
 
     def begin(self, epoch: int) -> None:

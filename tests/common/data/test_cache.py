@@ -85,7 +85,7 @@ def check_pages(records: CachedRecords) -> None:
 @settings(deadline=None, max_examples=60)
 @given(reads=st.lists(st.integers(0, 9), max_size=80), capacity=st.integers(1, 9))
 def test_without_a_plan_it_is_textbook_second_chance(reads: list[int], capacity: int) -> None:
-    records = CachedRecords(Decoder((8, 8)), 10, (8, 8), np.uint8, budget=exactly(capacity, count=10, page=64))
+    records = CachedRecords(Decoder((8, 8)), 10, (8, 8), np.uint8, budget=capacity * 64)
     assert records.capacity == capacity
     expected = clock(reads, capacity)
     for read, hit in zip(reads, expected, strict=True):
@@ -113,18 +113,11 @@ def clock(reads: Sequence[int], capacity: int) -> Iterator[bool]:
         yield hit
 
 
-def exactly(capacity: int, *, count: int, page: int, per_record: int = 1) -> int:
-    """A budget in which this many pages fit."""
-    from common.data.pages import Sizes
-
-    return Sizes(count, capacity, page, per_record).size + 4096
-
-
 def test_a_plan_is_worth_as_much_as_knowing_the_future() -> None:
     plan = ReadPlan(np.arange(40)[:, None] + np.arange(9), EpochSampler(40, shuffle=True, seed=2))
-    records = CachedRecords(Decoder((8, 8)), 48, (8, 8), np.uint8, budget=exactly(24, count=48, page=64))
+    records = CachedRecords(Decoder((8, 8)), 48, (8, 8), np.uint8, budget=24 * 64)
     records.announce(plan)
-    blind = CachedRecords(Decoder((8, 8)), 48, (8, 8), np.uint8, budget=exactly(24, count=48, page=64))
+    blind = CachedRecords(Decoder((8, 8)), 48, (8, 8), np.uint8, budget=24 * 64)
     ratios = []
     for cache, seeing in ((records, True), (blind, False)):
         for epoch in range(4):
@@ -138,7 +131,7 @@ def test_a_plan_is_worth_as_much_as_knowing_the_future() -> None:
 
 
 def test_a_read_outside_the_plan_puts_nothing_out() -> None:
-    records = CachedRecords(Decoder((8, 8)), 10, (8, 8), np.uint8, budget=exactly(4, count=10, page=64))
+    records = CachedRecords(Decoder((8, 8)), 10, (8, 8), np.uint8, budget=4 * 64)
     records.announce(ReadPlan(np.arange(10)[:, None], EpochSampler(10, shuffle=False)))
     for index in range(10):
         records[index]
@@ -186,7 +179,7 @@ def test_everything_fits_and_is_filled_once() -> None:
 
 
 def test_a_fill_stops_where_the_memory_ends() -> None:
-    records = CachedRecords(Decoder((8, 8)), 100, (8, 8), np.uint8, budget=exactly(30, count=100, page=64))
+    records = CachedRecords(Decoder((8, 8)), 100, (8, 8), np.uint8, budget=30 * 64)
     records.fill(progress=False)
     assert int((records.pages.table[:, 0] >= 0).sum()) == 30
     check_pages(records)
@@ -279,7 +272,7 @@ def test_nothing_is_left_in_the_folder(folder: Path) -> None:
     assert records.plan is not None
     records.plan.announce(0)
     records[1]
-    assert len(list(folder.iterdir())) == 3  # the slab and the plans of two epochs
+    assert len(list(folder.iterdir())) == 4  # the slab, the plans of two epochs and the marks
     records.close()
     assert list(folder.iterdir()) == []
 
@@ -300,7 +293,7 @@ def test_statistics_are_differences() -> None:
 def test_the_least_recently_used_is_not_what_goes() -> None:
     """In an epoch that reads everything once, the record just used is the one needed last."""
     order = OrderedDict.fromkeys(range(6))
-    records = CachedRecords(Decoder((8, 8)), 6, (8, 8), np.uint8, budget=exactly(3, count=6, page=64))
+    records = CachedRecords(Decoder((8, 8)), 6, (8, 8), np.uint8, budget=3 * 64)
     plan = ReadPlan(np.arange(6)[:, None], EpochSampler(6, shuffle=False))
     records.announce(plan)
     for epoch in range(3):

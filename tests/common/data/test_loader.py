@@ -56,7 +56,7 @@ class Windows(RecordSamples):
 def made(*, workers: int = 0, mode: Mode = "threads", rank: int = 0, world: int = 1, budget: int = 2000) -> BatchLoader:
     samples = Windows()
     sampler = EpochSampler(LENGTH, seed=3, shuffle=True, rank=rank, world=world, equal=True)
-    samples.cache(ReadPlan(samples.reads, sampler), budget=budget, folder=None, in_flight=0)
+    samples.cache(ReadPlan(samples.reads, sampler), budget=budget, folder=None)
     return BatchLoader(samples, sampler, batch_size=4, workers=workers, mode=mode)
 
 

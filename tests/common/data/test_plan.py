@@ -99,6 +99,7 @@ def test_plans_are_left_for_the_node_and_then_removed(tmp_path: Path) -> None:
         assert sorted(path.name for path in tmp_path.iterdir()) == [
             f"slab.plan-{epoch}.npy",
             f"slab.plan-{epoch + 1}.npy",
+            "slab.plan-marks",
         ]
         times = np.full(30, 30 * epoch + 5)
         np.testing.assert_array_equal(other.next_use(np.arange(30), times), plan.next_use(np.arange(30), times))
@@ -114,3 +115,20 @@ def test_a_plan_without_room_for_it_is_made_by_each(tmp_path: Path) -> None:
 def test_a_rank_without_samples_plans_nothing() -> None:
     plan = ReadPlan(np.zeros((1, 1), int), EpochSampler(1, shuffle=False, world=2), ranks=range(1, 2))
     assert plan.next_use(np.array([0]), np.array([0])).tolist() == [NEVER]
+
+
+def test_a_read_that_was_marked_is_passed_over(tmp_path: Path) -> None:
+    plan = ReadPlan(np.array([[0], [1], [0], [0], [1]]), EpochSampler(5, shuffle=False), in_flight=3)
+    plan.share(tmp_path / "slab")
+    other = ReadPlan(plan.reads, plan.sampler, in_flight=3)
+    other.share(tmp_path / "slab")
+    both = np.array([0, 1])
+    assert plan.pending(both, 8).tolist() == [5, 6]  # not read yet, as far as anybody said
+    other.mark(np.array([5, 7]))
+    assert plan.pending(both, 8).tolist() == [8, 6]
+    other.mark(np.array([6]))
+    assert plan.pending(both, 8).tolist() == [8, 9]
+    plan.mark(np.array([8]))
+    assert plan.pending(both, 9).tolist() == [10, 9]
+    plan.announce(1)  # the epoch begins again
+    assert plan.pending(both, 8).tolist() == [5, 6]
