@@ -347,7 +347,7 @@ class CachedRecords:
     ) -> tuple[Int[np.ndarray, " left"], Int64[np.ndarray, " decoded"]]:
         """Decodes records that nobody else decodes; the rows that are left, and the records that were decoded."""
         missing, which = np.unique(wanted[rows], return_inverse=True)
-        due, now = self._due(missing, which, None if times is None else times[rows])
+        due, now = self._due(missing, times)
         locks = self.pages.slab.locks
         mine = [place for place, record in enumerate(missing.tolist()) if self._alone or locks.try_lock(record + 1)]
         try:
@@ -366,19 +366,15 @@ class CachedRecords:
         return rows[~np.isin(which, mine_now)], missing[mine_now]
 
     def _due(
-        self,
-        missing: Int64[np.ndarray, " missing"],
-        which: Int[np.ndarray, " m"],
-        times: Int64[np.ndarray, " m"] | None,
+        self, missing: Int64[np.ndarray, " missing"], times: Int64[np.ndarray, " m"] | None
     ) -> tuple[Int64[np.ndarray, " missing"], int]:
-        """When each record is read again after these reads, and the time of the first of these."""
+        """When each record is read again, and the time of the first of these reads, which are marked."""
         if self.plan is None:
             return np.zeros(len(missing), dtype=np.int64), 0
         if times is None:
             return np.full(len(missing), NEVER), 0
-        latest = np.full(len(missing), -1)
-        np.maximum.at(latest, which, times)
-        return self.plan.next_use(missing, latest), int(times.min())
+        now = int(times.min())
+        return self.plan.pending(missing, now), now
 
     def _decode(self, records: list[int]) -> Iterator[np.ndarray]:
         started = time.perf_counter()

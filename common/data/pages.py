@@ -23,6 +23,8 @@ from common.data.plan import NEVER, ReadPlan
 from common.data.slab import Slab
 
 QUEUE = 4096
+_VICTIMS = 64  # at least this many records are queued to go: a large one may take the room of several
+_SHARE = 64  # a survey is good for as many decisions as this part of the cached records
 _ALIGN = 64
 _ROWS = 256  # processes that count at once
 
@@ -60,7 +62,7 @@ class Sizes(NamedTuple):
 class Head:
     """Places in the `head` array."""
 
-    RECORDS, PAGES, PAGE_BYTES, PER_RECORD, FREE, NEXT, LENGTH, DECISIONS, HAND, TORN, EVICTIONS = range(11)
+    RECORDS, PAGES, PAGE_BYTES, PER_RECORD, FREE, NEXT, LENGTH, LEFT, HAND, TORN, EVICTIONS = range(11)
 
 
 class Pages:
@@ -193,8 +195,8 @@ class Pages:
     def _choose(self, need: int, due: int, now: int) -> bool:
         """Puts out records that are needed after `due`, the last ones first, until there is room; all or none."""
         head = self.head
-        head[Head.DECISIONS] += 1
-        surveyed = head[Head.DECISIONS] > head[Head.LENGTH]  # what was farthest then may be so no longer
+        head[Head.LEFT] -= 1
+        surveyed = head[Head.LEFT] < 0  # what was farthest then may be so no longer
         if surveyed:
             self._survey(now)
         victims, room, place = list[int](), int(head[Head.FREE]), int(head[Head.NEXT])
@@ -222,11 +224,12 @@ class Pages:
         head = self.head
         resident = np.flatnonzero((self.table[:, 0] >= 0) & (self.version % 2 == 0))
         self._reclaim(resident)
-        head[Head.NEXT] = head[Head.LENGTH] = head[Head.DECISIONS] = 0
+        head[Head.NEXT] = head[Head.LENGTH] = 0
+        head[Head.LEFT] = len(resident) // _SHARE
         if self.plan is None or not len(resident):
             return
         due = self.plan.pending(resident, now)
-        few = min(QUEUE, max(1, len(resident) // 64))
+        few = min(QUEUE, len(resident), max(_VICTIMS, len(resident) // _SHARE))
         last = np.argpartition(due, len(due) - few)[len(due) - few :]
         last = last[np.argsort(-due[last], kind="stable")]
         self.queue_record[:few], self.queue_due[:few] = resident[last], due[last]
