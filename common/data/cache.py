@@ -2,17 +2,19 @@
 
 Any PyTorch dataset whose records have a known size can be wrapped:
 
-    photos = torchvision.datasets.ImageFolder("photos", transform=to_uint8_array)
-    records = CachedRecords(lambda i: photos[i][0], len(photos), (256, 256, 3), np.uint8, budget="8GB")
+    photos = ImageFolder("photos", transform=lambda image: np.asarray(image.resize((320, 240))))
+    records = CachedRecords(lambda i: photos[i][0], len(photos), (240, 320, 3), np.uint8, budget="8GB")
 
     class Cached(torch.utils.data.Dataset):
-        def __len__(self):
-            return len(photos)
+        def __getitem__(self, key):
+            return records[key], photos.targets[key[1]]
 
-        def __getitem__(self, i):
-            return records[i], photos.targets[i]
+    sampler = EpochSampler(len(photos), shuffle=True)  # yields (epoch, index); sampler.set_epoch(n) before each epoch
+    records.announce(ReadPlan(np.arange(len(photos))[:, None], sampler))
+    loader = DataLoader(Cached(), batch_size=32, sampler=sampler, num_workers=8)
 
-    loader = DataLoader(Cached(), batch_size=32, shuffle=True, num_workers=8)
+Without the two lines on the plan, `records[index]` is cached by textbook second chance, which for shuffled epochs finds
+much less. Loader processes that are spawned need functions at the top of a module instead of a `lambda`.
 """
 
 import hashlib
@@ -151,13 +153,15 @@ class CachedRecords:
         """Number of records."""
         return self.count
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        """A copy of one record."""
-        if not -self.count <= index < self.count:
+    def __getitem__(self, key: int | tuple[int, int]) -> np.ndarray:
+        """A copy of record `index`, or for (epoch, index) the same at its time by the announced plan."""
+        epoch, index = key if isinstance(key, tuple) else (None, key)
+        if not 0 <= index < self.count:
             raise IndexError(f"record {index} of {self.count}")
-        out = np.empty(self.shapes[index], dtype=self.dtype)
-        self.gather(np.array([index % self.count]), [out])
-        return out
+        records, out = np.array([index]), np.empty((1, *self.shapes[index]), dtype=self.dtype)
+        times = self.plan.times(epoch, records) if self.plan is not None and epoch is not None else None
+        self.gather(records, out, times=times)
+        return out[0]
 
     @property
     def _alone(self) -> bool:

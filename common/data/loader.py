@@ -1,6 +1,7 @@
 """Batches, fetched whole into a ring of buffers: no sample is pickled, collated or converted on the host."""
 
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,21 +56,26 @@ class Ring:
         self._memory = torch.zeros(total, dtype=torch.uint8)
         if shared:
             self._memory.share_memory_()  # type: ignore[no-untyped-call]
-        self.pinned = torch.cuda.is_available() and _page_lock(self._memory)
+        self.pinned = False
 
     def arrays(self, slot: int, count: int) -> dict[str, np.ndarray]:
         """The arrays of one buffer for its first `count` samples."""
         return {name: tensor.numpy() for name, tensor in self.tensors(slot, count).items()}
 
     def batch(self, slot: int, count: int) -> dict[str, Tensor]:
-        """What the caller gets: large fields in place, small ones copied unless they go to a GPU anyway.
-
-        Labels and seeds are then safe to keep, as loops on a CPU do.
-        """
+        """What the caller gets: large fields in place; small ones copied, so that labels are safe to keep."""
         tensors = self.tensors(slot, count)
-        if self.pinned:
-            return tensors
         return {name: each.clone() if each.nbytes <= _SMALL else each for name, each in tensors.items()}
+
+    def pin(self) -> None:
+        """Page-locks the buffers where there is a GPU; after workers were forked, who need not know."""
+        if self.pinned or not torch.cuda.is_available():
+            return
+        runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        start = self._memory.data_ptr()
+        self.pinned = int(runtime.cudaHostRegister(start, self._memory.numel(), 0)) == 0
+        if self.pinned:
+            weakref.finalize(self, runtime.cudaHostUnregister, start).atexit = False
 
     def tensors(self, slot: int, count: int) -> dict[str, Tensor]:
         """The same as tensors; they are valid until the buffer is used again."""
@@ -155,9 +161,12 @@ class BatchLoader:
             if ticket is None:
                 return
             self._given += 1
-            yield ring.batch(ticket.slot, len(ticket.indices))
-            if ring.pinned:
-                self._busy[ticket.slot] = torch.cuda.current_stream().record_event()
+            ring.pin()
+            try:
+                yield ring.batch(ticket.slot, len(ticket.indices))
+            finally:  # also when the caller stops early
+                if ring.pinned:
+                    self._busy[ticket.slot] = torch.cuda.current_stream().record_event()
 
     def state_dict(self) -> dict[str, int]:
         """The position: epoch and batches taken of it."""
@@ -266,12 +275,6 @@ def _as_it_is(answer: Any) -> Any:
 
 def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
-
-
-def _page_lock(memory: Tensor) -> bool:
-    runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-    locked: bool = int(runtime.cudaHostRegister(memory.data_ptr(), memory.numel(), 0)) == 0
-    return locked
 
 
 def _torch_dtype(dtype: Any) -> torch.dtype:
