@@ -188,17 +188,20 @@ class Pages:
         return _ROWS - 1
 
     def _make_room(self, need: int, due: int, now: int) -> bool:
+        head = self.head
         if need > self.sizes.pages or due == NEVER:
             return False
-        return self._turn_hand(need) if self.plan is None else self._choose(need, due, now)
-
-    def _choose(self, need: int, due: int, now: int) -> bool:
-        """Puts out records that are needed after `due`, the last ones first, until there is room; all or none."""
-        head = self.head
         head[Head.LEFT] -= 1
-        surveyed = head[Head.LEFT] < 0  # what was farthest then may be so no longer
+        surveyed = bool(head[Head.LEFT] < 0)  # what was farthest then may be so no longer, and writers may have died
         if surveyed:
             self._survey(now)
+        if head[Head.FREE] >= need:
+            return True
+        return self._turn_hand(need) if self.plan is None else self._choose(need, due, now, surveyed=surveyed)
+
+    def _choose(self, need: int, due: int, now: int, *, surveyed: bool) -> bool:
+        """Puts out records that are needed after `due`, the last ones first, until there is room; all or none."""
+        head = self.head
         victims, room, place = list[int](), int(head[Head.FREE]), int(head[Head.NEXT])
         while room < need:
             if place == head[Head.LENGTH]:
@@ -244,10 +247,15 @@ class Pages:
             if record < 0:
                 continue
             alive = not self.slab.locks.try_lock(record + 1)
+            if alive:
+                used[self.owner == record] = True
+                continue
             row = self.table[record]  # looked at again: its writer may have ended well just now
-            used[self.owner == record if alive else row[row >= 0]] = True
-            if not alive:
-                self.slab.locks.unlock(record + 1)
+            if self.version[record] % 2:  # or died while it changed this
+                with self._changing(record):
+                    row[:] = -1
+            used[row[row >= 0]] = True
+            self.slab.locks.unlock(record + 1)
         free = np.flatnonzero(~used)
         self.owner[free] = -1
         self.free[: len(free)] = free[::-1]

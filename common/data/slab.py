@@ -49,13 +49,13 @@ def shared_folder() -> Path:
 def job_name(environ: Mapping[str, str] = os.environ) -> str:
     """The same for all processes of one job on this node, different for any two jobs.
 
-    SLURM's job and step where `srun` started the ranks; torchrun's process; else the first process of the job, whose
-    children inherit it. Call it before ranks are started.
+    SLURM's job and step where `srun` started the ranks; the process of torchrun or mpirun; else the first process of the
+    job, whose children inherit it. Call it before ranks are started.
     """
     if "SLURM_STEP_ID" in environ and "SLURM_PROCID" in environ:
         restarts = environ.get("SLURM_RESTART_COUNT", "0")
         return f"slurm{environ['SLURM_JOB_ID']}.{environ['SLURM_STEP_ID']}.{restarts}"
-    if "TORCHELASTIC_RUN_ID" in environ:
+    if {"TORCHELASTIC_RUN_ID", "OMPI_COMM_WORLD_RANK", "PMI_RANK"} & environ.keys():
         return _process_name(os.getppid())
     child = "LOCAL_RANK" in environ or multiprocessing.parent_process() is not None
     if not (child and _JOB in environ):  # anybody else's variable is of a program that merely started this one

@@ -82,4 +82,5 @@ def test_jobs_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     slurm = {"SLURM_JOB_ID": "9", "SLURM_STEP_ID": "0", "SLURM_PROCID": "3"}
     assert job_name(slurm) == job_name(slurm | {"SLURM_PROCID": "4"}) != job_name(slurm | {"SLURM_STEP_ID": "1"})
     assert job_name(slurm | {"SLURM_RESTART_COUNT": "1"}) != job_name(slurm)
-    assert str(os.getppid()) in job_name({"TORCHELASTIC_RUN_ID": "none"})
+    for launcher in ({"TORCHELASTIC_RUN_ID": "none"}, {"OMPI_COMM_WORLD_RANK": "1"}, {"PMI_RANK": "1"}):
+        assert str(os.getppid()) in job_name(launcher)
