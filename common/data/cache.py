@@ -32,7 +32,7 @@ import numpy as np
 import xxhash
 from jaxtyping import Int, Int64, Integer
 
-from common.data.memory import free_memory, parse_budget, show_bytes
+from common.data.memory import free_memory, parse_budget, round_up, show_bytes
 from common.data.pages import Pages, Sizes
 from common.data.plan import NEVER, ReadPlan
 from common.data.progress import progress_bar
@@ -43,7 +43,6 @@ _COUNTED = ("hits", "misses", "hit_bytes", "decoded_bytes", "decode_s", "wait_s"
 _SERIAL = itertools.count()
 _PAGE = 4096
 _PAGE_NOTES = 8  # bytes of a page's owner and place among the free
-_LINE = 64  # bytes of a cache line
 _FILL_CHUNK = 16
 
 
@@ -441,7 +440,7 @@ def _pages_for(nbytes: Int64[np.ndarray, " records"]) -> tuple[int, Int64[np.nda
     """
     largest = int(nbytes.max(initial=1))
     size = largest if (nbytes == largest).all() else max(_PAGE, math.isqrt(8 * largest))
-    size = -(-size // _LINE) * _LINE
+    size = round_up(size)
     return size, np.maximum(-(-nbytes // size), 1)
 
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from lightning import LightningDataModule
 
@@ -53,8 +52,13 @@ class PlannedDataModule(LightningDataModule):
         self.batch_size, self.seed = batch_size, seed
         self.num_workers = _default_workers() if num_workers is None else num_workers
         self.workers: Mode = workers
-        self.budget = parse_budget(cache)
+        try:
+            self.budget = parse_budget(cache)
+        except UserError as error:
+            raise UserError(f"cache: {error}") from None
         self.cache_folder = Path(cache_folder) if cache_folder else shared_folder()
+        if not self.cache_folder.is_dir():
+            raise UserError(f"cache_folder: no folder {self.cache_folder}; make it, on a local disk or in /dev/shm")
         self.datasets: Mapping[str, RecordSamples] = {}
         self._loaders: dict[str, BatchLoader] = {}
         self._allowed: int | None = None
@@ -104,7 +108,7 @@ class PlannedDataModule(LightningDataModule):
         if self._allowed is None:
             self._allowed = self.budget.of(min(free_memory().free, free_space(self.cache_folder)))
         trained = ("train", "val")
-        needed = {name: _bytes_of(samples) for name, samples in self.datasets.items()}
+        needed = {name: samples.nbytes for name, samples in self.datasets.items()}
         if split in trained and (self.trainer is None or self.trainer.state.fn == "fit"):
             return int(self._allowed * needed[split] / max(sum(needed.get(name, 0) for name in trained), 1))
         samples = self.datasets[split]
@@ -115,7 +119,7 @@ class PlannedDataModule(LightningDataModule):
         """Says what fits, and fills the cache where everything does."""
         trainer = self.trainer
         if trainer is None or trainer.is_global_zero:
-            size = show_bytes(int(records.share * _bytes_of(self.datasets[split])))
+            size = show_bytes(int(records.share * self.datasets[split].nbytes))
             print(
                 f"cache: {split}: {records.capacity:,} of {len(records):,} records, {records.share:.0%} ({size} in "
                 f"{self.cache_folder}); expected hit ratio {expected:.2f}",
@@ -130,12 +134,6 @@ class PlannedDataModule(LightningDataModule):
             return range(1)
         here = self.trainer.num_devices
         return range(self.trainer.node_rank * here, (self.trainer.node_rank + 1) * here)
-
-
-def _bytes_of(samples: RecordSamples) -> int:
-    source = samples.source
-    shapes = np.broadcast_to(np.asarray(source.shape), (len(source), np.shape(source.shape)[-1]))
-    return int(shapes.prod(axis=1).sum() * np.dtype(source.dtype).itemsize)
 
 
 def _default_workers() -> int:

@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from common.data.memory import show_bytes
+from common.data.memory import round_up, show_bytes
 from common.data.plan import EpochSampler
 from common.data.samples import Field, Samples
 from common.data.slab import free_space, shared_folder
@@ -21,7 +21,6 @@ from common.errors import UserError
 
 Mode = Literal["threads", "fork", "spawn", "forkserver"]
 
-_ALIGN = 64
 _SMALL = 1 << 16  # bytes
 _AHEAD = 2  # batches in work per worker, one being made and one waiting
 
@@ -45,7 +44,7 @@ class Ring:
 
     def __init__(self, fields: Mapping[str, Field], *, batch_size: int, slots: int, shared: bool) -> None:
         self.fields, self.batch_size, self.slots = dict(fields), batch_size, slots
-        self._size = sum(_aligned(batch_size * _size(field)) for field in fields.values())
+        self._size = sum(round_up(batch_size * field.nbytes) for field in fields.values())
         total = slots * self._size
         if shared and total > free_space(shared_folder()):
             raise UserError(
@@ -81,10 +80,10 @@ class Ring:
         """The same as tensors; they are valid until the buffer is used again."""
         start, found = slot * self._size, {}
         for name, field in self.fields.items():
-            size = self.batch_size * _size(field)
+            size = self.batch_size * field.nbytes
             flat = self._memory[start : start + size].view(_torch_dtype(field.dtype))
             found[name] = flat.view(self.batch_size, *field.shape)[:count]
-            start += _aligned(size)
+            start += round_up(size)
         return found
 
 
@@ -279,11 +278,3 @@ def _one_thread(worker: int) -> None:
 
 def _torch_dtype(dtype: Any) -> torch.dtype:
     return torch.from_numpy(np.empty(0, dtype)).dtype
-
-
-def _size(field: Field) -> int:
-    return int(np.prod(field.shape, dtype=np.int64)) * np.dtype(field.dtype).itemsize
-
-
-def _aligned(size: int) -> int:
-    return -(-size // _ALIGN) * _ALIGN

@@ -11,6 +11,7 @@ import psutil
 
 from common.errors import UserError
 
+LINE = 64  # bytes of a cache line
 UNLIMITED = 1 << 60  # cgroup v1 writes "no limit" as the largest multiple of a page, just below 2**63
 UNITS = {
     **{"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12},
@@ -99,6 +100,11 @@ def show_bytes(n: int) -> str:
     unit = next((unit for unit in ("B", "kB", "MB", "GB") if n < 999.5 * UNITS[unit.lower()]), "TB")
     value = n / UNITS[unit.lower()]
     return f"{value:.0f} {unit}" if unit == "B" or value >= 9.95 else f"{value:.1f} {unit}"
+
+
+def round_up(size: int, multiple: int = LINE) -> int:
+    """The next multiple, for arrays that follow each other in one memory."""
+    return -(-size // multiple) * multiple
 
 
 def _groups(root: Path, version: _Version) -> Iterator[Path]:

@@ -19,13 +19,13 @@ import numpy as np
 import psutil
 from jaxtyping import Int, Int32, Int64
 
+from common.data.memory import round_up
 from common.data.plan import NEVER, ReadPlan
 from common.data.slab import Slab
 
 QUEUE = 4096
 _VICTIMS = 64  # at least this many records are queued to go: a large one may take the room of several
 _SHARE = 64  # a survey is good for as many decisions as this part of the cached records
-_ALIGN = 64
 _ROWS = 256  # processes that count at once
 
 
@@ -56,7 +56,7 @@ class Sizes(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of all arrays."""
-        return sum(_aligned(_size(shape, kind)) for _, shape, kind in self.arrays())
+        return sum(round_up(_size(shape, kind)) for _, shape, kind in self.arrays())
 
 
 class Head:
@@ -106,7 +106,7 @@ class Pages:
         for name, shape, kind in self.sizes.arrays():
             size = _size(shape, kind)
             setattr(self, name, slab.bytes[start : start + size].view(kind).reshape(shape))
-            start += _aligned(size)
+            start += round_up(size)
 
     @staticmethod
     def fill(memory: np.ndarray, sizes: Sizes) -> None:
@@ -121,7 +121,7 @@ class Pages:
                 array[:] = np.arange(sizes.pages)[::-1]
             elif name == "head":
                 array[Head.FREE] = sizes.pages
-            start += _aligned(array.nbytes)
+            start += round_up(array.nbytes)
 
     @property
     def evictions(self) -> int:
@@ -291,7 +291,3 @@ class Pages:
 
 def _size(shape: tuple[int, ...], kind: type) -> int:
     return int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
-
-
-def _aligned(size: int) -> int:
-    return -(-size // _ALIGN) * _ALIGN

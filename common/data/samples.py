@@ -1,5 +1,6 @@
 """What a loader reads: samples of fixed shapes, made of records, fetched a batch at a time."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,11 @@ class Field(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one sample's array."""
+        return math.prod(self.shape) * int(np.dtype(self.dtype).itemsize)
 
 
 class Samples(ABC):
@@ -99,6 +105,12 @@ class RecordSamples(Samples):
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.reads)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all records."""
+        elements = np.broadcast_to(np.prod(self.source.shape, axis=-1, dtype=np.int64), len(self.source)).sum()
+        return int(elements) * int(np.dtype(self.source.dtype).itemsize)
 
     def cache(self, plan: ReadPlan, *, budget: int, folder: Path | None) -> CachedRecords:
         """Keeps records in memory from now on; see `CachedRecords`."""

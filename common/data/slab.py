@@ -49,8 +49,8 @@ def shared_folder() -> Path:
 def job_name(environ: Mapping[str, str] = os.environ) -> str:
     """The same for all processes of one job on this node, different for any two jobs.
 
-    SLURM's job and step where `srun` started the ranks; the process of torchrun or mpirun; else the first process of the
-    job, whose children inherit it. Call it before ranks are started.
+    SLURM's job and step where `srun` started the ranks; the process of torchrun or mpirun; else the first process of
+    the job, whose children inherit it. Call it before ranks are started.
     """
     if "SLURM_STEP_ID" in environ and "SLURM_PROCID" in environ:
         restarts = environ.get("SLURM_RESTART_COUNT", "0")
