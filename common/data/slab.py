@@ -198,7 +198,10 @@ def free_space(folder: Path) -> int:
 def sweep(folder: Path) -> None:
     """Removes slabs of this user whose owners are all dead."""
     for path in folder.glob(f"{PREFIX}{os.getuid()}-*"):
-        if ".plan-" in path.name:  # goes with its slab
+        slab, plan, _ = path.name.partition(".plan-")
+        if plan:  # goes with its slab
+            if not path.with_name(slab).exists():
+                path.unlink(missing_ok=True)
             continue
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -45,7 +45,7 @@ def test_a_failed_creation_leaves_nothing(tmp_path: Path) -> None:
 def test_a_sweep_takes_what_nobody_holds(tmp_path: Path) -> None:
     prefix = f"dense-{os.getuid()}-"
     held = Slab.open(tmp_path / f"{prefix}held", layout)
-    for name in ("dead", "dead.plan-3.npy", "held.plan-1.npy"):
+    for name in ("dead", "dead.plan-3.npy", "held.plan-1.npy", "gone.plan-marks"):
         (tmp_path / f"{prefix}{name}").write_bytes(b"\1")
     others = tmp_path / f"dense-{os.getuid() + 1}-theirs"
     others.write_bytes(b"\1")
