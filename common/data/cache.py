@@ -36,7 +36,7 @@ from common.data.memory import free_memory, parse_budget, round_up, show_bytes
 from common.data.pages import Pages, Sizes
 from common.data.plan import NEVER, ReadPlan
 from common.data.progress import progress_bar
-from common.data.slab import PREFIX, Layout, Slab, free_space, job_name, shared_folder, sweep
+from common.data.slab import PREFIX, Layout, Slab, free_space, job_name, renewed_in_children, shared_folder, sweep
 from common.errors import UserError
 
 _COUNTED = ("hits", "misses", "hit_bytes", "decoded_bytes", "decode_s", "wait_s", "damaged")
@@ -135,8 +135,14 @@ class CachedRecords:
 
     def _reset(self) -> None:
         self._opened: Pages | None = None
-        self._mutex = threading.Lock()
+        self._alike: np.ndarray | None = None  # a view, which keeps the memory
         self._row = (0, -1)  # process, row of the statistics
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: another thread may have held this."""
+        self._mutex = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """Of the memory only its name; a loader's process maps it anew."""
@@ -272,7 +278,7 @@ class CachedRecords:
         per_record = int(self._needed.max(initial=1))
         whole = Sizes(self.count, int(self._needed.sum()), self._page_bytes, per_record)
         pages = min(whole.pages, self._affordable(whole))
-        sizes = whole._replace(pages=pages if pages >= per_record else 0)
+        sizes = whole._replace(pages=pages) if pages >= per_record else whole._replace(pages=0, per_record=1)
         memory = free_memory()
         if sizes.size > memory.free:
             raise UserError(
@@ -330,7 +336,10 @@ class CachedRecords:
     def _verify(self, record: int, table: np.ndarray, version: int) -> bool:
         """Whether a record is what its writer wrote; if not, and nobody changed it meanwhile, it is put out."""
         pages = self.pages
-        whole: bool = _digest(record, pages.data, table[: self._needed[record]]) == int(pages.digest[record])
+        left = int(self._nbytes[record])
+        starts = range(0, left, self._page_bytes)
+        pieces = (pages.data[page, : left - start] for page, start in zip(table.tolist(), starts, strict=False))
+        whole = _digest(record, pieces) == int(pages.digest[record])
         if pages.version[record] != version:
             return False
         if whole:
@@ -407,7 +416,7 @@ class CachedRecords:
         rest = flat[whole * self._page_bytes :]
         pages.data[got[:whole]] = flat[: whole * self._page_bytes].reshape(whole, self._page_bytes)
         pages.data[got[whole:], : len(rest)] = rest
-        pages.publish(record, got, _digest(record, pages.data, got))
+        pages.publish(record, got, _digest(record, [flat]))
         self._verified[record] = pages.version[record]
 
     def _wait(self, record: int) -> None:
@@ -462,9 +471,9 @@ def _part(record: np.ndarray, corner: np.ndarray | None, like: np.ndarray) -> np
     return record[y : y + height, x : x + width]
 
 
-def _digest(record: int, data: np.ndarray, pages: np.ndarray) -> int:
-    """Checksum of whole pages, XXH3 with 64 bits, keyed by the record."""
+def _digest(record: int, pieces: Iterable[np.ndarray]) -> int:
+    """Checksum of a record's bytes, XXH3 with 64 bits, keyed by its number."""
     checksum = xxhash.xxh3_64(seed=record)
-    for page in pages.tolist():
-        checksum.update(data[page])
+    for piece in pieces:
+        checksum.update(piece.data)
     return checksum.intdigest()

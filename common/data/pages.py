@@ -174,9 +174,10 @@ class Pages:
         """Puts a record out, unless it has changed since."""
         with self.slab.locks.exclusive():
             if self.version[record] == version and self.table[record, 0] >= 0:
+                torn = int(self.head[Head.TORN])  # somebody may have died in here before
                 self.head[Head.TORN] = 1
                 self._evict(record)
-                self.head[Head.TORN] = 0
+                self.head[Head.TORN] = torn
 
     def claim_row(self) -> int:
         """A row of the statistics for this process: a new one, or that of a dead one, whose counts stay in the sum."""

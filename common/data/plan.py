@@ -2,14 +2,19 @@
 
 import contextlib
 import os
+import tempfile
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Int64, Integer
 from torch.utils.data import Sampler
+
+from common.data.slab import renewed_in_children
 
 NEVER = np.iinfo(np.int64).max
 """The time of a read that does not come."""
@@ -128,9 +133,15 @@ class ReadPlan:
     def _forget(self) -> None:
         self._tables: OrderedDict[int, Timetable] = OrderedDict()
         self._marks: np.ndarray | None = None
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: another thread may have held this."""
+        self._mutex = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_tables", "_marks")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_tables", "_marks", "_mutex")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -208,9 +219,11 @@ class ReadPlan:
         key = self._key(epoch)
         table = self._tables.get(key)
         if table is None:
-            table = self._tables[key] = self._shared(key)
-            while len(self._tables) > _KEPT_EPOCHS:
-                self._tables.popitem(last=False)
+            with self._mutex:
+                table = self._tables.get(key) or self._shared(key)
+                self._tables[key] = table
+                while len(self._tables) > _KEPT_EPOCHS:
+                    self._tables.popitem(last=False)
         return table
 
     def _shared(self, epoch: int) -> Timetable:
@@ -228,8 +241,10 @@ class ReadPlan:
     def _marked(self) -> np.ndarray:
         """The epoch in which the sample at each place was read last, int32; -1 before."""
         if self._marks is None:
-            marks = np.full(self.sampler.length, -1, dtype=np.int32)
-            self._marks = marks if self._prefix is None else _shared_marks(marks, self._prefix)
+            with self._mutex:
+                if self._marks is None:
+                    marks = np.full(self.sampler.length, -1, dtype=np.int32)
+                    self._marks = marks if self._prefix is None else _shared_marks(marks, self._prefix)
         return self._marks
 
     def _places(self, epoch: int) -> Int[np.ndarray, " samples"]:
@@ -249,29 +264,35 @@ class ReadPlan:
 
 
 def _shared_marks(marks: np.ndarray, prefix: Path) -> np.ndarray:
-    """The marks of the node; without room for them each process sees its own."""
-    path, temporary = (
-        prefix.with_name(f"{prefix.name}.plan-marks"),
-        prefix.with_name(f"{prefix.name}.plan-{os.getpid()}"),
-    )
+    """The marks of the node; without room for them, or beside those of another plan, each process sees its own."""
+    path = prefix.with_name(f"{prefix.name}.plan-marks")
     try:
         if not path.exists():
-            temporary.write_bytes(marks.tobytes())
-            with contextlib.suppress(FileExistsError):
+            with _beside(path) as temporary, contextlib.suppress(FileExistsError):
+                temporary.write_bytes(marks.tobytes())
                 path.hardlink_to(temporary)
-        return np.memmap(path, np.int32, "r+", shape=marks.shape)
-    except (OSError, ValueError):  # ValueError: of a plan with another number of samples
+        same = (
+            path.stat().st_size == marks.nbytes
+        )  # np.memmap would lengthen the file, with space that may not be there
+        return np.memmap(path, np.int32, "r+", shape=marks.shape) if same else marks
+    except OSError:
         return marks
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _leave(reads: Int64[np.ndarray, " reads"], path: Path) -> None:
     """Writes a table for the other processes; without room for it each computes its own."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
+    with contextlib.suppress(OSError), _beside(path) as temporary:
         with temporary.open("wb") as file:
             np.save(file, reads)
         temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A temporary file that no other process or thread uses."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)

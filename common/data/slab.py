@@ -8,11 +8,12 @@ import multiprocessing
 import os
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import psutil
@@ -24,7 +25,7 @@ PREFIX = "dense-"
 _JOB = "DENSE_JOB"
 _HEADER = mmap.PAGESIZE
 _READY = b"\1"  # at the start of the file, written last
-_LOCKS: "weakref.WeakSet[Locks]" = weakref.WeakSet()
+_RENEWED: "weakref.WeakSet[Renewed]" = weakref.WeakSet()
 _OPEN: "weakref.WeakValueDictionary[Path, Slab]" = weakref.WeakValueDictionary()
 
 
@@ -127,7 +128,7 @@ class Locks:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.renew()
-        _LOCKS.add(self)
+        renewed_in_children(self)
 
     def renew(self) -> None:
         """In a forked child: the locks of its parent's threads are not its own."""
@@ -155,19 +156,45 @@ class Locks:
     def exclusive(self) -> Iterator[None]:
         """Holds number 0, waiting for it; for work of microseconds that waits for nothing else."""
         with self._first:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, 0)
+            while not _locked(self._descriptor):
+                time.sleep(1e-4)
             try:
                 yield
             finally:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, 0)
 
 
-def _renew_locks() -> None:
-    for locks in _LOCKS:
-        locks.renew()
+def _locked(descriptor: int) -> bool:
+    """Waits for lock 0; False where the kernel, which looks at processes and not at threads, sees a circle of waits."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX, 1, 0)
+    except OSError as error:
+        if error.errno != errno.EDEADLK:
+            raise
+        return False
+    return True
 
 
-os.register_at_fork(after_in_child=_renew_locks)
+@runtime_checkable
+class Renewed(Protocol):
+    """What must not go into a forked child as it is, because a thread of the parent may hold it."""
+
+    def renew(self) -> None:
+        """Called in the child."""
+        ...
+
+
+def renewed_in_children(owner: Renewed) -> None:
+    """Has an object's `renew` called in every forked child."""
+    _RENEWED.add(owner)
+
+
+def _renew_all() -> None:
+    for owner in list(_RENEWED):
+        owner.renew()
+
+
+os.register_at_fork(after_in_child=_renew_all)
 
 
 def reserve(descriptor: int, size: int, path: Path) -> None:
@@ -198,6 +225,8 @@ def free_space(folder: Path) -> int:
 def sweep(folder: Path) -> None:
     """Removes slabs of this user whose owners are all dead."""
     for path in folder.glob(f"{PREFIX}{os.getuid()}-*"):
+        if path in _OPEN:  # closing a second descriptor of it would lift this process's locks
+            continue
         slab, plan, _ = path.name.partition(".plan-")
         if plan:  # goes with its slab
             if not path.with_name(slab).exists():
