@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jpegs import Decoded, Jpegs
-from peers import PEERS, Room, loader
+from peers import PEERS, Room, Windows, loader
 from processes import ram
 
 from common.data.cache import CachedRecords
@@ -63,6 +63,28 @@ class Found(NamedTuple):
     beside: dict[str, float]
 
 
+class Work(NamedTuple):
+    """What is loaded from a decoder that is slower than memory.
+
+    Attributes:
+        frames: number of different frames.
+        span: neighbouring frames per sample.
+        batch: samples.
+    """
+
+    frames: int
+    span: int = 1
+    batch: int = BATCH
+
+    @property
+    def samples(self) -> int:
+        return self.frames - self.span + 1
+
+    @property
+    def budget(self) -> int:
+        return self.frames // 2
+
+
 # Everything cached
 
 
@@ -72,7 +94,8 @@ def ours_cached(setting: Setting, mode: Mode) -> Found:
     frames = setting.decoded.frames
     buffer, sampler = np.zeros((BATCH, *frames.shape[1:]), np.uint8), _sampler(len(frames))
     before = ram()
-    batches, cache = our_loader(setting.decoded, frames.shape, sampler, mode, budget=2 * frames.nbytes)
+    work = Work(len(frames))
+    batches, cache = our_loader(setting.decoded, setting, work, sampler, mode, budget=2 * frames.nbytes)
     cache.fill(workers=WORKERS, progress=False)
     with closing(cache), closing(batches), ThreadPoolExecutor(WORKERS) as pool:
         for epoch in range(setting.epochs + 1):
@@ -109,18 +132,18 @@ def _gather(frames: np.ndarray, order: np.ndarray, buffer: np.ndarray, run: Call
 # Half cached
 
 
-def ours_half(setting: Setting, count: int, mode: Mode, hit_s: float) -> Found:
+def ours_half(setting: Setting, work: Work, mode: Mode, hit_s: float) -> Found:
     """Epochs of ours, and what was to be expected of each from its hit ratio and the decoder before and after it.
 
     Args:
         setting: see there.
-        count: frames to use.
+        work: see there.
         mode: of the workers.
-        hit_s: seconds per sample with everything cached.
+        hit_s: seconds per frame with everything cached.
     """
     before, rates, expected = ram(), list[float](), list[float]()
-    shape, sampler = (count, *setting.size_hw, 3), _sampler(count)
-    batches, cache = our_loader(setting.jpegs, shape, sampler, mode, budget=count // 2 * setting.frame_bytes)
+    sampler = _sampler(work.samples)
+    batches, cache = our_loader(setting.jpegs, setting, work, sampler, mode, budget=work.budget * setting.frame_bytes)
     with closing(cache), closing(batches):
         epoch_rate(batches, sampler, 0)
         start, decode_s = cache.stats(), decode_seconds(setting, mode)
@@ -129,25 +152,27 @@ def ours_half(setting: Setting, count: int, mode: Mode, hit_s: float) -> Found:
             rates.append(epoch_rate(batches, sampler, epoch))
             misses = 1 - cache.stats().since(earlier).hit_ratio
             decode_s = decode_seconds(setting, mode)
-            expected.append(1 / (misses * (decode_s + decode_s_before) / 2 + hit_s))
+            expected.append(1 / (misses * (decode_s + decode_s_before) / 2 + hit_s) / work.span)
         share = statistics.median(rate / other for rate, other in zip(rates, expected, strict=True))
         beside = {"of_predicted": share, "predicted": statistics.median(expected)}
         return Found(statistics.median(rates), cache.stats().since(start).hit_ratio, ram() - before, beside)
 
 
-def peer_half(setting: Setting, count: int, name: str, workers: int) -> Found:
+def peer_half(setting: Setting, work: Work, name: str, workers: int) -> Found:
     """Epochs of a peer with half of the frames' bytes, over all its processes."""
     before, decoded = ram(), get_context("fork").Value("q", 0)
     with TemporaryDirectory(dir=setting.folder) as folder:
-        budget = count // 2 * setting.frame_bytes
-        room = Room(count, setting.frame_bytes, budget, max(workers, 1), Path(folder), warm=False)
-        sampler = _sampler(count)
+        budget = work.budget * setting.frame_bytes
+        room = Room(work.frames, setting.frame_bytes, budget, max(workers, 1), Path(folder), warm=False)
+        sampler = _sampler(work.samples)
         dataset = PEERS[name].make(_Counted(setting.jpegs, decoded), room)
-        batches = loader(dataset, sampler, batch=BATCH, workers=workers)
+        if work.span > 1:
+            dataset = Windows(dataset, work.span)
+        batches = loader(dataset, sampler, batch=work.batch, workers=workers)
         epoch_rate(batches, sampler, 0)
         cold = decoded.value
         rates = [epoch_rate(batches, sampler, epoch) for epoch in range(1, setting.epochs + 1)]
-        hit_ratio = 1 - (decoded.value - cold) / (setting.epochs * count)
+        hit_ratio = 1 - (decoded.value - cold) / (setting.epochs * work.samples * work.span)
         files = sum(path.stat().st_blocks * 512 for path in Path(folder).rglob("*") if path.is_file())
         return Found(statistics.median(rates), hit_ratio, ram() - before + files, {})
 
@@ -198,23 +223,24 @@ class FrameSource:
 
 
 class FrameSamples(RecordSamples):
-    """One frame per sample."""
+    """Neighbouring frames."""
 
     @property
     def fields(self) -> dict[str, Field]:
-        return {"frame": Field((1, *self.source.shape), np.uint8)}
+        return {"frame": Field((self.reads.shape[1], *self.source.shape), np.uint8)}
 
     def fetch(self, epoch: int, indices: np.ndarray, out: Any) -> None:
         self.gather(epoch, indices, out["frame"])
 
 
 def our_loader(
-    read: Callable[[int], np.ndarray], shape: tuple[int, ...], sampler: EpochSampler, mode: Mode, *, budget: int
+    read: Callable[[int], np.ndarray], setting: Setting, work: Work, sampler: EpochSampler, mode: Mode, *, budget: int
 ) -> tuple[BatchLoader, CachedRecords]:
     """As the data module makes them."""
-    samples = FrameSamples(FrameSource(read, shape), np.arange(shape[0])[:, None])
-    batches = BatchLoader(samples, sampler, batch_size=BATCH, workers=WORKERS, mode=mode)
-    in_flight = (batches.ahead + 1) * BATCH
+    source = FrameSource(read, (work.frames, *setting.size_hw, 3))
+    samples = FrameSamples(source, np.arange(work.samples)[:, None] + np.arange(work.span))
+    batches = BatchLoader(samples, sampler, batch_size=work.batch, workers=WORKERS, mode=mode)
+    in_flight = (batches.ahead + 1) * work.batch
     cache = samples.cache(ReadPlan(samples.reads, sampler, in_flight=in_flight), budget=budget, folder=None)
     return batches, cache
 

@@ -121,6 +121,19 @@ class Memmap(Dataset[np.ndarray]):
         return record
 
 
+class Windows(Dataset[np.ndarray]):
+    """Neighbouring records of another dataset."""
+
+    def __init__(self, records: Dataset[np.ndarray], span: int) -> None:
+        self.records, self.span = records, span
+
+    def __len__(self) -> int:
+        return len(self.records) - self.span + 1  # type: ignore[arg-type]
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return np.stack([self.records[number + step] for step in range(self.span)])
+
+
 def monai_cache(read: Read, room: Room) -> Dataset[np.ndarray]:
     """MONAI's CacheDataset: the first records, decoded before the workers are forked, which share them."""
     transform = import_module("monai.transforms")

@@ -386,6 +386,7 @@ class Process:
     def fork_while_threads_read(self, forks: int) -> list[int]:
         """Statuses of children that each read one record, forked while two threads read."""
         stop = threading.Event()
+        self.read([1])  # numpy imports some of its modules when they are first needed, under a lock
 
         def read() -> None:
             while not stop.is_set():
