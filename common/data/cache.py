@@ -4,17 +4,21 @@ Any PyTorch dataset whose records have a known size can be wrapped:
 
     photos = ImageFolder("photos", transform=lambda image: np.asarray(image.resize((320, 240))))
     records = CachedRecords(lambda i: photos[i][0], len(photos), (240, 320, 3), np.uint8, budget="8GB")
-
-    class Cached(torch.utils.data.Dataset):
-        def __getitem__(self, key):
-            return records[key], photos.targets[key[1]]
-
     sampler = EpochSampler(len(photos), shuffle=True)  # yields (epoch, index); sampler.set_epoch(n) before each epoch
     records.announce(ReadPlan(np.arange(len(photos))[:, None], sampler))
-    loader = DataLoader(Cached(), batch_size=32, sampler=sampler, num_workers=8)
 
-Without the two lines on the plan, `records[index]` is cached by textbook second chance, which for shuffled epochs finds
-much less. Loader processes that are spawned need functions at the top of a module instead of a `lambda`.
+    class Cached(torch.utils.data.Dataset):
+        def __init__(self, records, targets):
+            self.records, self.targets = records, targets
+
+        def __getitem__(self, key):
+            return self.records[key], self.targets[key[1]]
+
+    loader = DataLoader(Cached(records, photos.targets), batch_size=32, sampler=sampler, num_workers=8)
+
+with `CachedRecords` from here, `EpochSampler` and `ReadPlan` from `common.data.plan`. Without a plan, `records[index]`
+is cached by textbook second chance, which for shuffled epochs finds much less. Loader processes that are spawned need
+functions at the top of a module instead of a `lambda`.
 """
 
 import hashlib

@@ -10,12 +10,14 @@ from lightning import LightningDataModule
 from common.data.cache import CachedRecords
 from common.data.foresight import best_hit_ratio
 from common.data.loader import BatchLoader, Mode
-from common.data.memory import free_memory, parse_budget, show_bytes
+from common.data.memory import Budget, free_memory, parse_budget, show_bytes
 from common.data.plan import EpochSampler, ReadPlan
 from common.data.samples import RecordSamples
 from common.data.slab import free_space, job_name, shared_folder
 from common.errors import UserError
 
+_SMALLEST = 100_000  # bytes
+_TRAINED = ("train", "val")
 _PASSING = 4  # batches' worth of records that are kept for one pass, in which only neighbours share records
 
 
@@ -49,13 +51,14 @@ class PlannedDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         job_name()  # before ranks are started: they inherit it
+        if batch_size < 1:
+            raise UserError(f"batch_size: found {batch_size}; expected 1 or more")
+        if num_workers is not None and num_workers < 0:
+            raise UserError(f"num_workers: found {num_workers}; expected 0 or more")
         self.batch_size, self.seed = batch_size, seed
         self.num_workers = _default_workers() if num_workers is None else num_workers
         self.workers: Mode = workers
-        try:
-            self.budget = parse_budget(cache)
-        except UserError as error:
-            raise UserError(f"cache: {error}") from None
+        self.budget = _budget(cache)
         self.cache_folder = Path(cache_folder) if cache_folder else shared_folder()
         if not self.cache_folder.is_dir():
             raise UserError(f"cache_folder: no folder {self.cache_folder}; make it, on a local disk or in /dev/shm")
@@ -107,22 +110,26 @@ class PlannedDataModule(LightningDataModule):
         """The split's part of the node's budget."""
         if self._allowed is None:
             self._allowed = self.budget.of(min(free_memory().free, free_space(self.cache_folder)))
-        trained = ("train", "val")
         needed = {name: samples.nbytes for name, samples in self.datasets.items()}
-        if split in trained and (self.trainer is None or self.trainer.state.fn == "fit"):
-            return int(self._allowed * needed[split] / max(sum(needed.get(name, 0) for name in trained), 1))
+        if self._stays(split):
+            return int(self._allowed * needed[split] / max(sum(needed.get(name, 0) for name in _TRAINED), 1))
         samples = self.datasets[split]
         batches = _PASSING * self.batch_size * samples.reads.shape[1] / max(len(samples.source), 1)
         return int(min(self._allowed, needed[split] * min(batches, 1)))
+
+    def _stays(self, split: str) -> bool:
+        """Whether the split is read again and again."""
+        return split in _TRAINED and (self.trainer is None or self.trainer.state.fn == "fit")
 
     def _prepare(self, split: str, records: CachedRecords, expected: float) -> None:
         """Says what fits, and fills the cache where everything does."""
         trainer = self.trainer
         if trainer is None or trainer.is_global_zero:
             size = show_bytes(int(records.share * self.datasets[split].nbytes))
+            why = "" if self._stays(split) else ", enough for neighbours in one pass"
             print(
                 f"cache: {split}: {records.capacity:,} of {len(records):,} records, {records.share:.0%} ({size} in "
-                f"{self.cache_folder}); expected hit ratio {expected:.2f}",
+                f"{self.cache_folder}{why}); expected hit ratio {expected:.2f}{' once warm' if not why else ''}",
                 flush=True,
             )
         whole_run = trainer is not None and trainer.state.fn == "fit" and trainer.limit_train_batches == 1.0
@@ -134,6 +141,18 @@ class PlannedDataModule(LightningDataModule):
             return range(1)
         here = self.trainer.num_devices
         return range(self.trainer.node_rank * here, (self.trainer.node_rank + 1) * here)
+
+
+def _budget(cache: str | int) -> Budget:
+    try:
+        budget = parse_budget(cache)
+    except UserError as error:
+        raise UserError(f"cache: {error}") from None
+    if budget.size and budget.size < _SMALLEST:
+        raise UserError(
+            f"cache: {cache} is {budget.size} bytes, in which nothing fits; for a share write '50%', with %"
+        )
+    return budget
 
 
 def _default_workers() -> int:

@@ -22,7 +22,9 @@ SLURM = {  # memory on this node, and how often; see the output environment vari
     "SLURM_MEM_PER_CPU": "SLURM_CPUS_ON_NODE",
     "SLURM_MEM_PER_GPU": "SLURM_GPUS_ON_NODE",
 }
-FORMS = 'write a share of the free memory ("50%"), a size ("8GB", "512 MiB"), whole bytes (123456), or 0 for none'
+FORMS = (
+    'write a share of the free memory ("50%", at most "100%"), a size ("8GB", "512 MiB"), whole bytes, or 0 for none'
+)
 
 
 class Memory(NamedTuple):

@@ -376,9 +376,29 @@ class Process:
         """Moves into a control group."""
         Path(folder, "cgroup.procs").write_text("0")
 
-    def share_a_plan(self, samples: int) -> list[int]:
-        """Marks reads of a plan with so many samples; when a record is read next after that."""
-        plan = planned_epochs(samples)
+    def tear(self, record: int) -> None:
+        """Leaves a record's row of the table as a process does that is killed while it writes it."""
+        pages = self.records.pages
+        pages.version[record] |= 1
+        pages.table[record, 1:] = -1
+
+    def open_by_threads(self, folder: str, threads: int) -> int:
+        """Makes as many caches of the same data at once; of how many slabs they are."""
+        start, made = threading.Barrier(threads), list[CachedRecords]()
+
+        def make() -> None:
+            records = CachedRecords(self._decode, COUNT, SHAPE, np.uint8, "1%", content="test", folder=Path(folder))
+            start.wait(PATIENCE)
+            assert records.pages
+            made.append(records)
+
+        sys.setswitchinterval(1e-6)
+        together([make] * threads)
+        return len({id(records.pages.slab) for records in made})
+
+    def share_a_plan(self, samples: int, *, seed: int = 4) -> list[int]:
+        """Of a plan with so many samples: when each record is read next once half of them have been read."""
+        plan = planned_epochs(samples, seed)
         plan.share(self.records.path)
         plan.mark(plan.times(0, np.arange(samples // 2)))
         return plan.next_use(np.arange(samples), np.full(samples, -1)).tolist()
@@ -492,9 +512,9 @@ def right(array: np.ndarray, record: int, kind: str) -> bool:
     return np.array_equal(array, truth(record, kind))
 
 
-def planned_epochs(samples: int = COUNT) -> ReadPlan:
+def planned_epochs(samples: int = COUNT, seed: int = 4) -> ReadPlan:
     """Each record is a sample, in a new order each epoch."""
-    return ReadPlan(np.arange(samples)[:, None], EpochSampler(samples, seed=4, shuffle=True))
+    return ReadPlan(np.arange(samples)[:, None], EpochSampler(samples, seed=seed, shuffle=True))
 
 
 def accounts(records: CachedRecords, *, survey: bool = False) -> dict[str, int]:

@@ -108,6 +108,19 @@ def damage(path: Path, record: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_half_written_row_is_not_followed(launcher: Any, folder: str, kind: str) -> None:
+    stays, fresh = launcher.rank(0), launcher.rank(1)
+    for peer in (stays, fresh):
+        peer.ask("open", folder, fits=1, kind=kind)
+    stays.ask("fill")
+    assert stays.ask("read", list(ALL)) == []
+    stays.ask("tear", 7)
+    for peer in (stays, fresh):
+        assert peer.ask("read", list(ALL)) == []
+    assert stays.ask("stats")["damaged"] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("planned", [False, True])
 def test_a_half_written_record_never_shows_and_its_pages_come_back(
     launcher: Any, folder: str, *, planned: bool, kind: str
@@ -184,6 +197,14 @@ def test_children_forked_while_threads_read_can_read(launcher: Any, folder: str)
     peer = launcher.start()
     peer.ask("open", folder)
     assert set(peer.ask("fork_while_threads_read", 120)) == {0}
+
+
+def test_threads_that_start_together_find_one_memory(launcher: Any, folder: str) -> None:
+    """Of two slabs in one process the first that is closed takes the locks of both."""
+    for _ in range(10):
+        peer = launcher.start()
+        assert peer.ask("open_by_threads", folder, 4) == 1
+        assert peer.end() == 0
 
 
 def test_threads_may_be_the_first_to_ask_for_a_plan(launcher: Any, folder: str) -> None:

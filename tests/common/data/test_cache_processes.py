@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from common.data.slab import shared_folder
@@ -103,6 +104,16 @@ def test_ranks_that_start_together_find_one_memory(launcher: Any, folder: str) -
             peer.begin("end", "return")
         assert [peer.wait() for peer in peers] == [0] * 5
         assert programs.names(folder) == []
+
+
+def test_another_plan_for_the_same_records_is_another_plan(launcher: Any, folder: str) -> None:
+    peer = launcher.start()
+    peer.ask("open", folder, planned=True)
+    first, second = (peer.ask("share_a_plan", programs.COUNT, seed=seed) for seed in (4, 5))
+    for seed, found in ((4, first), (5, second)):
+        plan = programs.planned_epochs(programs.COUNT, seed)
+        plan.mark(plan.times(0, np.arange(programs.COUNT // 2)))
+        assert found == plan.next_use(np.arange(programs.COUNT), np.full(programs.COUNT, -1)).tolist()
 
 
 def test_jobs_on_the_same_data_do_not_mix(launcher: Any, folder: str) -> None:

@@ -252,11 +252,11 @@ def test_no_worker_outlives_its_loader() -> None:
 class Labelled(Dataset[tuple[np.ndarray, int]]):
     """The example of `common.data.cache`."""
 
-    def __init__(self, records: CachedRecords) -> None:
-        self.records = records
+    def __init__(self, records: CachedRecords, targets: range) -> None:
+        self.records, self.targets = records, targets
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
-        return self.records[key], key[1]
+        return self.records[key], self.targets[key[1]]
 
 
 def test_a_plain_dataset_is_wrapped_in_ten_lines() -> None:
@@ -264,7 +264,7 @@ def test_a_plain_dataset_is_wrapped_in_ten_lines() -> None:
     records = CachedRecords(lambda i: photos.read_many([i])[0], RECORDS, SHAPE, np.uint8, budget=RECORDS // 2 * 90)
     sampler = EpochSampler(RECORDS, shuffle=True)
     records.announce(ReadPlan(np.arange(RECORDS)[:, None], sampler))
-    loader = DataLoader(Labelled(records), batch_size=7, sampler=sampler, num_workers=2)
+    loader = DataLoader(Labelled(records, range(RECORDS)), batch_size=7, sampler=sampler, num_workers=2)
     for epoch in range(3):
         sampler.set_epoch(epoch)
         before, seen = records.stats(), list[int]()

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,33 @@ def test_what_was_left_out_is_said(real_data: Path, tmp_path: Path) -> None:
 def test_offsets_must_hold_the_target(rallies: Path) -> None:
     with pytest.raises(UserError, match=r"offsets: found \[1, 2\]; expected different frame offsets with 0"):
         BallData(root=str(rallies), offsets=(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cache": "lots"}, "cache: budget 'lots': not an amount of memory"),
+        ({"cache": 50}, "cache: 50 is 50 bytes, in which nothing fits; for a share write '50%', with %"),
+        ({"cache_folder": "/nowhere"}, "cache_folder: no folder /nowhere"),
+        ({"num_workers": -1}, "num_workers: found -1; expected 0 or more"),
+        ({"batch_size": 0}, "batch_size: found 0; expected 1 or more"),
+    ],
+)
+def test_wrong_settings_of_the_loaders_are_named(rallies: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        BallData(root=str(rallies), **settings)
+
+
+def test_what_fits_is_said_and_does_not_change_the_batches(rallies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    streams = []
+    for cache in ("50%", 0, 300_000):
+        data = _data(rallies, cache=cache)
+        streams.append([batch["frames"].clone() for batch in data.train_dataloader()])
+        data.val_dataloader(), data.teardown("fit")
+    said = capsys.readouterr().out
+    assert "cache: train: 0 of" in said
+    assert "100%" in said
+    assert all(torch.equal(one, other) for stream in streams[1:] for one, other in zip(streams[0], stream, strict=True))
 
 
 def test_an_empty_split_is_named(rallies: Path) -> None:
