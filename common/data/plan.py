@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import xxhash
 from jaxtyping import Int, Int64, Integer
 from torch.utils.data import Sampler
 
@@ -148,8 +149,12 @@ class ReadPlan:
         self._forget()
 
     def share(self, prefix: Path) -> None:
-        """Names the files, `<prefix>.plan-*`, through which the processes of a node share tables and marks."""
-        self._prefix = prefix
+        """Names the files, `<prefix>.plan-<hash>-*`, through which the processes of a node share tables and marks."""
+        sampler = self.sampler
+        said = f"{sampler.length} {sampler.seed} {sampler.shuffle} {sampler.world} {sampler.equal} {self.ranks}"
+        digest = xxhash.xxh3_64(said.encode())
+        digest.update(np.ascontiguousarray(self.reads).data)
+        self._prefix = prefix.with_name(f"{prefix.name}.plan-{digest.hexdigest()}")
         self._forget()
 
     def announce(self, epoch: int) -> None:
@@ -158,7 +163,7 @@ class ReadPlan:
         marks = self._marked()
         marks[marks == epoch] = -1
         if self._prefix is not None:
-            for old in self._prefix.parent.glob(f"{self._prefix.name}.plan-*.npy"):
+            for old in self._prefix.parent.glob(f"{self._prefix.name}-*.npy"):
                 if int(old.stem.rpartition("-")[2]) < self._key(epoch):
                     old.unlink(missing_ok=True)
 
@@ -230,7 +235,7 @@ class ReadPlan:
         places = self._places(epoch)
         if self._prefix is None:
             return Timetable(places, self._reads(places))
-        path = self._prefix.with_name(f"{self._prefix.name}.plan-{epoch}.npy")
+        path = self._prefix.with_name(f"{self._prefix.name}-{epoch}.npy")
         try:
             return Timetable(places, np.load(path, mmap_mode="r"))
         except FileNotFoundError:
@@ -264,17 +269,14 @@ class ReadPlan:
 
 
 def _shared_marks(marks: np.ndarray, prefix: Path) -> np.ndarray:
-    """The marks of the node; without room for them, or beside those of another plan, each process sees its own."""
-    path = prefix.with_name(f"{prefix.name}.plan-marks")
+    """The marks of the node; without room for them each process sees its own."""
+    path = prefix.with_name(f"{prefix.name}-marks")
     try:
         if not path.exists():
             with _beside(path) as temporary, contextlib.suppress(FileExistsError):
                 temporary.write_bytes(marks.tobytes())
                 path.hardlink_to(temporary)
-        same = (
-            path.stat().st_size == marks.nbytes
-        )  # np.memmap would lengthen the file, with space that may not be there
-        return np.memmap(path, np.int32, "r+", shape=marks.shape) if same else marks
+        return np.memmap(path, np.int32, "r+", shape=marks.shape)
     except OSError:
         return marks
 

@@ -100,21 +100,25 @@ class Slab:
         Raises:
             UserError: the file system cannot hold it.
         """
-        while path not in _OPEN:
-            descriptor = _created(path, layout) or _found(path)
-            if descriptor is None:
-                continue
-            fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits for the creator
-            if os.pread(descriptor, 1, 0) == _READY and _is_at(path, descriptor):
-                return cls(path, descriptor, owner=True)
-            _remove(path, descriptor)  # its creator was killed
-            os.close(descriptor)
-        return _OPEN[path]
+        with _OPENING.mutex:
+            while True:
+                slab = _OPEN.get(path)
+                if slab is not None:
+                    return slab
+                descriptor = _created(path, layout) or _found(path)
+                if descriptor is None:
+                    continue
+                fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits for the creator
+                if os.pread(descriptor, 1, 0) == _READY and _is_at(path, descriptor):
+                    return cls(path, descriptor, owner=True)
+                _remove(path, descriptor)  # its creator was killed
+                os.close(descriptor)
 
     @classmethod
     def attach(cls, path: Path) -> "Slab":
         """In a loader's process: maps what its parent owns."""
-        return _OPEN.get(path) or cls(path, os.open(path, os.O_RDWR | os.O_CLOEXEC), owner=False)
+        with _OPENING.mutex:
+            return _OPEN.get(path) or cls(path, os.open(path, os.O_RDWR | os.O_CLOEXEC), owner=False)
 
 
 class Locks:
@@ -187,6 +191,20 @@ class Renewed(Protocol):
 def renewed_in_children(owner: Renewed) -> None:
     """Has an object's `renew` called in every forked child."""
     _RENEWED.add(owner)
+
+
+class _Opening:
+    """One thread at a time: a process opens each slab once, see `Locks`."""
+
+    def __init__(self) -> None:
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        self.mutex = threading.Lock()
+
+
+_OPENING = _Opening()
 
 
 def _renew_all() -> None:
