@@ -8,8 +8,8 @@ files on disk -> read -> store -> cache -> window -> batch (uint8) -> device: au
 - `data.frames`: frames of several clips, numbered through: records
 - `data.plan`: which samples an epoch reads, in order, and when each record is read again; `data.foresight`: what that
   is worth
-- `data.cache`: records in memory that the node shares; `data.pages`: which lie where, and who goes; `data.slab`: the
-  shared memory and its locks; `data.memory`: how much is free
+- `data.cache`: records in memory that the node shares; `data.pages`: which lie where, and who goes; `data.sizes`: how
+  many fit; `data.slab`: the shared memory and its locks; `data.memory`: how much is free
 - `data.windows`: frames around an anchor
 - `data.samples`, `data.loader`: records to samples, samples to batches in a ring of buffers
 - `data.datamodule`: all of this as Lightning loaders

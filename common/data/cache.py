@@ -23,7 +23,6 @@ functions at the top of a module instead of a `lambda`.
 
 import hashlib
 import itertools
-import math
 import os
 import threading
 import time
@@ -36,17 +35,16 @@ import numpy as np
 import xxhash
 from jaxtyping import Int, Int64, Integer
 
-from common.data.memory import free_memory, parse_budget, round_up, show_bytes
-from common.data.pages import Pages, Sizes
+from common.data.memory import parse_budget
+from common.data.pages import Pages
 from common.data.plan import NEVER, ReadPlan
 from common.data.progress import progress_bar
-from common.data.slab import PREFIX, Layout, Slab, free_space, job_name, renewed_in_children, shared_folder, sweep
+from common.data.sizes import pages_for, sizes_within
+from common.data.slab import PREFIX, Layout, Slab, job_name, renewed_in_children, shared_folder, sweep
 from common.errors import UserError
 
 _COUNTED = ("hits", "misses", "hit_bytes", "decoded_bytes", "decode_s", "wait_s", "damaged")
 _SERIAL = itertools.count()
-_PAGE = 4096
-_PAGE_NOTES = 8  # bytes of a page's owner and place among the free
 _FILL_CHUNK = 16
 
 
@@ -124,7 +122,7 @@ class CachedRecords:
         self.shapes = np.broadcast_to(np.asarray(shape, dtype=np.int64), (count, np.shape(shape)[-1]))
         self._same = np.ndim(shape) == 1
         self._nbytes = self.shapes.prod(axis=1) * self.dtype.itemsize
-        self._page_bytes, self._needed = _pages_for(self._nbytes)
+        self._page_bytes, self._needed = pages_for(self._nbytes)
         self.budget, self.folder = parse_budget(budget), folder or shared_folder()
         self.path = self.folder / self._file_name(content, np.asarray(shape))
         self.plan: ReadPlan | None = None
@@ -278,25 +276,8 @@ class CachedRecords:
         return records.reshape(-1, *self.shapes[0])
 
     def _layout(self) -> Layout:
-        """As many pages as the budget allows, and no more than all records take."""
-        per_record = int(self._needed.max(initial=1))
-        whole = Sizes(self.count, int(self._needed.sum()), self._page_bytes, per_record)
-        pages = min(whole.pages, self._affordable(whole))
-        sizes = whole._replace(pages=pages) if pages >= per_record else whole._replace(pages=0, per_record=1)
-        memory = free_memory()
-        if sizes.size > memory.free:
-            raise UserError(
-                f"cache: {show_bytes(sizes.size)} needed, {show_bytes(memory.free)} of memory free ({memory.limit}); "
-                'give a smaller one (`cache: "50%"`, `2GB`, or 0 for none)'
-            )
+        sizes = sizes_within(self.budget, self._nbytes, self.folder)
         return Layout(sizes.size, lambda memory: Pages.fill(memory, sizes))
-
-    def _affordable(self, whole: Sizes) -> int:
-        """Pages for this budget: an amount is of records, and tables come on top; a share is of all that is taken."""
-        if self.budget.size is not None:
-            return self.budget.size * whole.pages // max(int(self._nbytes.sum()), 1)
-        left = self.budget.of(min(free_memory().free, free_space(self.folder))) - whole._replace(pages=0).size
-        return max(0, (left - 2 * _PAGE) // (self._page_bytes + _PAGE_NOTES))
 
     def _copy_cached(
         self,
@@ -443,18 +424,6 @@ class CachedRecords:
             counts = pages.counts[self._row[1]]
             for name, amount in amounts.items():
                 counts[_COUNTED.index(name)] += amount
-
-
-def _pages_for(nbytes: Int64[np.ndarray, " records"]) -> tuple[int, Int64[np.ndarray, " records"]]:
-    """Bytes of a page, and pages of each record.
-
-    One page where all records are alike. Else a record wastes half a page and its row of the table takes four bytes for
-    each page of the largest: together least at the root of eight times that record.
-    """
-    largest = int(nbytes.max(initial=1))
-    size = largest if (nbytes == largest).all() else max(_PAGE, math.isqrt(8 * largest))
-    size = round_up(size)
-    return size, np.maximum(-(-nbytes // size), 1)
 
 
 def _deliver(

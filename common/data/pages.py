@@ -13,7 +13,6 @@ lifts both when their process dies; pages that it had taken are found again by t
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import numpy as np
 import psutil
@@ -21,43 +20,12 @@ from jaxtyping import Int, Int32, Int64
 
 from common.data.memory import round_up
 from common.data.plan import NEVER, ReadPlan
+from common.data.sizes import QUEUE, ROWS, Sizes, array_bytes
 from common.data.slab import Slab
 
-QUEUE = 4096
 _VICTIMS = 64  # at least this many records are queued to go: a large one may take the room of several
 _WORTH = 1.5  # who comes must be needed this much sooner than who goes: half the writes, for a hit in two thousand
 _SHARE = 64  # a survey is good for as many decisions as this part of the cached records
-_ROWS = 256  # processes that count at once
-
-
-class Sizes(NamedTuple):
-    """Numbers of a slab: records, pages, bytes of a page, pages of the largest record."""
-
-    records: int
-    pages: int
-    page_bytes: int
-    per_record: int
-
-    def arrays(self) -> Iterator[tuple[str, tuple[int, ...], type]]:
-        """The arrays in shared memory: name, shape and type."""
-        yield "head", (16,), np.int64
-        yield "table", (self.records, self.per_record), np.int32
-        yield "version", (self.records,), np.int64
-        yield "digest", (self.records,), np.uint64
-        yield "touched", (self.records,), np.uint8
-        yield "asked", (self.records,), np.uint8
-        yield "owner", (self.pages,), np.int32
-        yield "free", (self.pages,), np.int32
-        yield "queue_record", (QUEUE,), np.int32
-        yield "queue_due", (QUEUE,), np.int64
-        yield "process", (_ROWS,), np.int64
-        yield "counts", (_ROWS, 8), np.float64
-        yield "data", (self.pages, self.page_bytes), np.uint8
-
-    @property
-    def size(self) -> int:
-        """Bytes of all arrays."""
-        return sum(round_up(_size(shape, kind)) for _, shape, kind in self.arrays())
 
 
 class Head:
@@ -105,7 +73,7 @@ class Pages:
         self.plan: ReadPlan | None = None
         start = 0
         for name, shape, kind in self.sizes.arrays():
-            size = _size(shape, kind)
+            size = array_bytes(shape, kind)
             setattr(self, name, slab.bytes[start : start + size].view(kind).reshape(shape))
             start += round_up(size)
 
@@ -115,7 +83,7 @@ class Pages:
         memory[:32].view(np.int64)[:] = sizes
         start = 0
         for name, shape, kind in sizes.arrays():
-            array: np.ndarray = memory[start : start + _size(shape, kind)].view(kind).reshape(shape)
+            array: np.ndarray = memory[start : start + array_bytes(shape, kind)].view(kind).reshape(shape)
             if name in ("table", "owner"):
                 array[:] = -1
             elif name == "free":
@@ -187,7 +155,7 @@ class Pages:
                 if not process or not psutil.pid_exists(process):
                     self.process[row] = os.getpid()
                     return row
-        return _ROWS - 1
+        return ROWS - 1
 
     def _make_room(self, need: int, due: int, now: int) -> bool:
         head = self.head
@@ -289,7 +257,3 @@ class Pages:
         self.free[free : free + len(pages)] = pages
         head[Head.FREE] += len(pages)
         head[Head.EVICTIONS] += 1
-
-
-def _size(shape: tuple[int, ...], kind: type) -> int:
-    return int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize

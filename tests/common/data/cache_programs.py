@@ -31,6 +31,7 @@ import psutil
 
 from common.data import cache as cache_module
 from common.data import pages as pages_module
+from common.data import sizes as sizes_module
 from common.data.cache import CachedRecords
 from common.data.pages import Head, Pages
 from common.data.plan import EpochSampler, ReadPlan
@@ -355,14 +356,16 @@ class Process:
         together([partial(enter, content) for content in contents])
 
     def die_in(self, place: str) -> None:
-        """From now on it kills itself: where a record's checksum is made, a slab filled, or a record half put out."""
+        """From now on it kills itself where a record's checksum is made, or a record half put out."""
         die = partial(os.kill, os.getpid(), signal.SIGKILL)
         if place == "digest":
             cache_module._digest = lambda *_: die()  # type: ignore[assignment]
-        elif place == "slab":
-            Pages.fill = staticmethod(lambda *_: die())  # type: ignore[method-assign,assignment]
         else:
             Pages._evict = lambda pages, record: (pages._changing(record).__enter__(), die())  # type: ignore[method-assign,assignment,return-value]
+
+    def pause_in_a_slab(self) -> None:
+        """From now on it pauses where it has reserved a slab and not yet filled it."""
+        Pages.fill = staticmethod(lambda *_: self._pause())  # type: ignore[method-assign,assignment]
 
     def close(self) -> None:
         """Lets go of the memory."""
@@ -377,7 +380,7 @@ class Process:
         Path(folder, "cgroup.procs").write_text("0")
 
     def tear(self, record: int) -> None:
-        """Leaves a record's row of the table as a process does that is killed while it writes it."""
+        """Leaves a record's row of the table as a process does that is killed while it changes it."""
         pages = self.records.pages
         pages.version[record] |= 1
         pages.table[record, 1:] = -1
@@ -407,6 +410,7 @@ class Process:
         """Statuses of children that each read one record, forked while two threads read."""
         stop = threading.Event()
         self.read([1])  # numpy imports some of its modules when they are first needed, under a lock
+        sys.setswitchinterval(1e-6)
 
         def read() -> None:
             while not stop.is_set():
@@ -715,7 +719,7 @@ class Overtaking:
         self.planned, self.kind, self.plan = planned, kind, planned_epochs()
         sizes = np.array([math.prod(shape_of(record, kind)) for record in range(COUNT)])
         self.kept, *_, self.third, self.largest = np.argsort(sizes, kind="stable").tolist()
-        needed = cache_module._pages_for(sizes)[1]
+        needed = sizes_module.pages_for(sizes)[1]
         budget = bytes_for(needed.max() / needed.sum(), kind) + 1  # the largest record fits, and nothing beside it
         self.records = CachedRecords(partial(truth, kind=kind), COUNT, SHAPES[kind], np.uint8, budget, folder=folder)
         assert self.records.pages.sizes.pages == needed.max()
