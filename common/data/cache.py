@@ -41,7 +41,7 @@ from common.data.plan import NEVER, ReadPlan
 from common.data.progress import progress_bar
 from common.data.sizes import pages_for, sizes_within
 from common.data.slab import PREFIX, Layout, Slab, job_name, renewed_in_children, shared_folder, sweep
-from common.errors import UserError
+from common.errors import BadRecordError, UserError
 
 _COUNTED = ("hits", "misses", "hit_bytes", "decoded_bytes", "decode_s", "wait_s", "damaged")
 _SERIAL = itertools.count()
@@ -224,20 +224,30 @@ class CachedRecords:
                 served -= int(self._nbytes[decoded].sum())
         self._count(hits=len(wanted) - misses, misses=misses, hit_bytes=served)
 
-    def fill(self, *, workers: int = 1, progress: bool = True) -> None:
-        """Decodes what fits and is not there yet, with this many threads."""
+    def fill(self, *, workers: int = 1, progress: bool = True, tolerant: bool = False) -> None:
+        """Decodes what fits and is not there yet, with this many threads.
+
+        Args:
+            workers: threads.
+            progress: show a progress bar.
+            tolerant: leave bad records, and a few neighbours, to who asks for them.
+        """
         missing = np.flatnonzero(~self.pages.cached(np.arange(self.count))[2])[: self.capacity]
         chunks = [missing[start : start + _FILL_CHUNK] for start in range(0, len(missing), _FILL_CHUNK)]
         with ThreadPoolExecutor(max(workers, 1)) as pool, progress_bar(progress and bool(chunks), "records") as bar:
             task = bar.add_task("filling the cache", total=len(missing))
             try:
-                for done in as_completed([pool.submit(self._fill, chunk) for chunk in chunks]):
+                for done in as_completed([pool.submit(self._fill, chunk, tolerant=tolerant) for chunk in chunks]):
                     bar.advance(task, done.result())
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _fill(self, records: Int64[np.ndarray, " n"]) -> int:
-        self._decode_missing(records, np.arange(len(records)), None, None, None)
+    def _fill(self, records: Int64[np.ndarray, " n"], *, tolerant: bool) -> int:
+        try:
+            self._decode_missing(records, np.arange(len(records)), None, None, None)
+        except BadRecordError:
+            if not tolerant:
+                raise
         return len(records)
 
     @property

@@ -12,7 +12,9 @@ from common.data.foresight import best_hit_ratio
 from common.data.loader import BatchLoader, Mode
 from common.data.memory import Budget, free_memory, parse_budget, show_bytes
 from common.data.plan import EpochSampler, ReadPlan
+from common.data.report import Problem
 from common.data.samples import RecordSamples
+from common.data.skips import Skips
 from common.data.slab import free_space, job_name, shared_folder
 from common.errors import UserError
 
@@ -24,9 +26,10 @@ _PASSING = 4  # batches' worth of records that are kept for one pass, in which o
 class PlannedDataModule(LightningDataModule):
     """Loaders over `datasets`, sharded over ranks by `EpochSampler`, cached in memory that the node shares.
 
-    A subclass fills `datasets` in `setup`. Training shards are equal in length; the others are exact: on any number of
-    ranks each sample is scored once. The two ends of the cache are a budget that holds everything, which is then
-    decoded once, in parallel, before the first epoch, and a budget of 0, which decodes as it reads.
+    A subclass fills `datasets` in `setup`. Training shards leave out what does not divide; the others are padded, so
+    that on any number of ranks each sample is valid once (see `EpochSampler`). The two ends of the cache are a budget
+    that holds everything, which is then decoded once, in parallel, before the first epoch, and a budget of 0, which
+    decodes as it reads.
 
     Args:
         batch_size: samples per batch and rank.
@@ -37,6 +40,13 @@ class PlannedDataModule(LightningDataModule):
         cache: memory per node for decoded records: "50%" of what is free, "8GB", bytes, or 0. Training and validation
             records share it by their size.
         cache_folder: where that memory is; /dev/shm by default, or a folder on a local disk.
+        skip_damaged: share of the training samples that may be skipped in an epoch, 0..1, because their records cannot
+            be read. With 0 the first one ends the run, as in validation and test always.
+
+    Attributes:
+        checking: set before `prepare_data` and `setup` by who wants what cannot be read listed, not raised.
+        lost_files: that `setup` cannot open, and whose records `datasets` lack.
+        lost_records: that `setup` knows it cannot read, and that `datasets` lack.
     """
 
     def __init__(
@@ -48,6 +58,7 @@ class PlannedDataModule(LightningDataModule):
         workers: Mode = "threads",
         cache: str | int = "50%",
         cache_folder: str | None = None,
+        skip_damaged: float = 0.0,
     ) -> None:
         super().__init__()
         job_name()  # before ranks are started: they inherit it
@@ -55,7 +66,9 @@ class PlannedDataModule(LightningDataModule):
             raise UserError(f"batch_size: found {batch_size}; expected 1 or more")
         if num_workers is not None and num_workers < 0:
             raise UserError(f"num_workers: found {num_workers}; expected 0 or more")
-        self.batch_size, self.seed = batch_size, seed
+        if not 0 <= skip_damaged <= 1:
+            raise UserError(f"skip_damaged: found {skip_damaged}; expected a share of the training samples, 0..1")
+        self.batch_size, self.seed, self.skip_damaged = batch_size, seed, skip_damaged
         self.num_workers = _default_workers() if num_workers is None else num_workers
         self.workers: Mode = workers
         self.budget = _budget(cache)
@@ -63,6 +76,9 @@ class PlannedDataModule(LightningDataModule):
         if not self.cache_folder.is_dir():
             raise UserError(f"cache_folder: no folder {self.cache_folder}; make it, on a local disk or in /dev/shm")
         self.datasets: Mapping[str, RecordSamples] = {}
+        self.checking = False
+        self.lost_files: list[Problem] = []
+        self.lost_records: list[Problem] = []
         self._loaders: dict[str, BatchLoader] = {}
         self._allowed: int | None = None
 
@@ -71,11 +87,11 @@ class PlannedDataModule(LightningDataModule):
         return self.loader("train", shuffle=True)
 
     def val_dataloader(self) -> BatchLoader:
-        """In order, exact."""
+        """In order, each sample valid once."""
         return self.loader("val")
 
     def test_dataloader(self) -> BatchLoader:
-        """In order, exact."""
+        """In order, each sample valid once."""
         return self.loader("test")
 
     def loader(self, split: str, *, shuffle: bool = False) -> BatchLoader:
@@ -91,13 +107,14 @@ class PlannedDataModule(LightningDataModule):
             batch_size=self.batch_size,
             workers=self.num_workers,
             mode=self.workers,
-            drop_last=shuffle and len(sampler) >= self.batch_size,
+            last="pad" if not shuffle else "drop" if len(sampler) >= self.batch_size else "short",
+            skips=self._skips(sampler) if shuffle else None,
         )
         in_flight = (loader.ahead + 1) * self.batch_size * world
         plan = ReadPlan(samples.reads, sampler, ranks=self._node_ranks(), in_flight=in_flight)
         records = samples.cache(plan, budget=self._bytes_for(split), folder=self.cache_folder)
-        self._prepare(split, records, best_hit_ratio(samples.reads, share=records.share, shuffle=shuffle))
         self._loaders[split] = loader
+        self._prepare(split, records, best_hit_ratio(samples.reads, share=records.share, shuffle=shuffle))
         return loader
 
     def teardown(self, stage: str) -> None:
@@ -105,6 +122,11 @@ class PlannedDataModule(LightningDataModule):
         for loader in self._loaders.values():
             loader.close()
         self._loaders.clear()
+
+    def _skips(self, sampler: EpochSampler) -> Skips | None:
+        if not self.skip_damaged:
+            return None
+        return Skips(share=self.skip_damaged, samples=len(sampler) * sampler.world, shown=sampler.rank == 0)
 
     def _bytes_for(self, split: str) -> int:
         """The split's part of the node's budget."""
@@ -134,7 +156,7 @@ class PlannedDataModule(LightningDataModule):
             )
         whole_run = trainer is not None and trainer.state.fn == "fit" and trainer.limit_train_batches == 1.0
         if records.share == 1 and whole_run and trainer is not None and trainer.local_rank == 0:
-            records.fill(workers=len(os.sched_getaffinity(0)))
+            records.fill(workers=len(os.sched_getaffinity(0)), tolerant=self._loaders[split].skips is not None)
 
     def _node_ranks(self) -> range:
         if self.trainer is None:

@@ -50,6 +50,12 @@ class FrameRecords:
         """Record numbers of wanted frames of a clip."""
         return int(self._first[name]) + np.searchsorted(self._numbers[name], numbers)
 
+    def source_of(self, record: int) -> tuple[str, int]:
+        """Clip and number of a frame."""
+        clip = int(np.searchsorted(self._ends, record, side="right"))
+        name = list(self._numbers)[clip]
+        return name, int(self._numbers[name][record - self._first[name]])
+
     def read_many(self, records: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
         """Reads records in the given order; neighbours of one clip at once."""
         names, wanted = list(self._numbers), np.asarray(records, dtype=np.int64)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
-from jaxtyping import Int, Int64, Integer
+from jaxtyping import Bool, Int, Int64, Integer
 from torch.utils.data import Sampler
 
 from common.data.slab import renewed_in_children
@@ -55,9 +55,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
         shuffle: draw a new order each epoch; otherwise 0, 1, 2, ...
         rank: of this process among `world`.
         world: number of processes that share the epoch.
-        equal: every rank gets the same number of samples, at the cost of at most `world - 1` samples an epoch (the
-            last of its order); without it each sample is read exactly once, by one rank. Training needs the first,
-            as its ranks step together; an exact score needs the second.
+        equal: leave out at most `world - 1` samples an epoch (the last of its order), so that every rank gets as many
+            as the others, each once: training. Without it the ranks get as many as the others too, as they must meet
+            in every batch, but nothing is left out: some ranks read the last sample once more, as padding. A score is
+            exact if it counts what `valid` says: each sample on one rank, once.
     """
 
     def __init__(
@@ -72,8 +73,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Samples of this rank."""
-        return self.length // self.world if self.equal else len(range(self.rank, self.length, self.world))
+        """Samples of each rank, with padding."""
+        return self.length // self.world if self.equal else -(-self.length // self.world)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """The (epoch, index) pairs of this rank."""
@@ -82,7 +83,14 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def indices(self) -> Int64[np.ndarray, " samples"]:
         """What this rank reads in the present epoch, in order."""
-        return self.order(self.epoch)[self.rank :: self.world][: len(self)]
+        return self.order(self.epoch)[np.minimum(self._places(), self.length - 1)]
+
+    def valid(self) -> Bool[np.ndarray, " samples"]:
+        """Which of `indices` count; the others are padding."""
+        return self._places() < self.length
+
+    def _places(self) -> Int64[np.ndarray, " samples"]:
+        return self.rank + self.world * np.arange(len(self))
 
     def order(self, epoch: int) -> Int64[np.ndarray, " length"]:
         """What all ranks read, in turn: rank r reads places r, r + world, ..."""
@@ -263,6 +271,8 @@ class ReadPlan:
         read = np.isin(places % world, self.ranks) if len(self.ranks) < world else np.ones(length, dtype=bool)
         if self.sampler.equal:
             read &= places < length // world * world
+        elif 0 < length % world <= max(self.ranks, default=0):  # a rank of this node is padded with the last sample
+            read |= places == length - 1
         reads = (self.reads[read].astype(np.int64) * length + places[read, None]).ravel()
         reads.sort()
         return reads

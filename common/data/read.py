@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,14 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
+from common.data.declared import (
+    DECODING,
+    MOST_FRAMES,
+    OPENING,
+    reason_for_no_frame,
+    refuse_more_samples_than_bytes,
+)
+from common.data.listing import kept_listing
 from common.data.timeline import Timeline
 from common.errors import UserError
 from common.files import fingerprint_of
@@ -28,6 +36,9 @@ else:
     VideoPacket = Packet  # generic in PyAV's stubs only
 
 STREAM_THREADS = min(4, os.cpu_count() or 1)
+
+_LISTED = np.dtype([("pts", np.int64), ("key", bool), ("discard", bool), ("corrupt", bool)])
+_NO_TIME = np.iinfo(np.int64).min
 
 
 class Video:
@@ -40,6 +51,8 @@ class Video:
 
     Pictures are RGB uint8 (height, width, 3), 0..255, turned upright as the file's display rotation asks. Objects can
     be pickled and forked: each process opens the file for itself.
+
+    What the file declares is bounded before memory is taken for it: see `common.data.declared`.
 
     Args:
         path: the file.
@@ -58,12 +71,13 @@ class Video:
         self.path = path
         self._listings = listings
         self._handle: tuple[int, InputContainer] | None = None
+        refuse_more_samples_than_bytes(path)
         with self._open() as container:
             stream = container.streams.video[0]
             self.fps = float(stream.average_rate or stream.guessed_rate or 0)
             first = next((frame for packet in _demux(container) for frame in _decode(packet) or ()), None)
         if first is None:
-            raise UserError(f"{path}: no frame of this video can be decoded; is the file complete?")
+            raise UserError(f"{path}: {reason_for_no_frame(path)}")
         self._quarter_turns = round(first.rotation / 90) % 4
         self.size_hw = _turned((first.height, first.width), self._quarter_turns)
 
@@ -132,16 +146,17 @@ class Video:
 
     def _open(self, threads: int = 1) -> InputContainer:
         try:
-            container = av.open(str(self.path.absolute()))
+            container = av.open(str(self.path.absolute()), options=OPENING)
         except (av.error.FFmpegError, OSError) as error:
             raise UserError(f"{self.path}: not a readable video ({error.strerror}); is the file complete?") from error
-        if not container.streams.video or container.format.name == "tty":  # FFmpeg draws a text file as a picture
+        if not container.streams.video:
             container.close()
             raise UserError(f"{self.path}: holds no video ({container.format.long_name}); choose another file")
         context = container.streams.video[0].codec_context
         context.thread_type = "AUTO" if threads > 1 else "NONE"
         context.thread_count = threads
-        context.options = {"err_detect": "explode"}  # an error where the damage is, not an invented picture
+        # an error where the damage is, not an invented picture
+        context.options = {"err_detect": "explode", **DECODING}
         return container
 
     @cached_property
@@ -149,22 +164,31 @@ class Video:
         if self._listings is None:
             return self._listed()
         file = self._listings / f"{fingerprint_of(self.path)}.npz"
-        if not file.is_file():
-            self._listed().save(file)
-        return Timeline.load(file)
+        kept = kept_listing(file)
+        if kept is None:
+            kept = self._listed()
+            kept.save(file)
+        return kept
 
     def _listed(self) -> Timeline:
         with self._open() as container:
-            packets = [(p.pts, p.is_keyframe, p.is_discard, p.is_corrupt) for p in _demux(container) if p.size]
-        if packets[-1][3]:
-            packets.pop()  # the file ends in the middle of this picture
-        if any(packet[0] is None for packet in packets):
+            rows = (
+                (_NO_TIME if p.pts is None else p.pts, p.is_keyframe, p.is_discard, p.is_corrupt)
+                for p in _demux(container)
+                if p.size
+            )
+            packets = np.fromiter(islice(rows, MOST_FRAMES + 1), _LISTED)
+        if len(packets) > MOST_FRAMES:
+            raise UserError(f"{self.path}: more than {MOST_FRAMES:,} frames; cut it into several videos")
+        if packets["corrupt"][-1]:
+            packets = packets[:-1]  # the file ends in the middle of this picture
+        pts = packets["pts"]
+        if (pts == _NO_TIME).any():
             raise UserError(
                 f"{self.path}: its frames carry no time stamps, so they cannot be numbered; "
                 "put it into a container: ffmpeg -i INPUT -c copy OUTPUT.mp4"
             )
-        pts, key, discard, _ = np.array(packets, dtype=np.int64).T
-        return Timeline(pts, key > 0, np.unique(pts[discard == 0]))
+        return Timeline(pts.copy(), packets["key"].copy(), np.unique(pts[~packets["discard"]]))
 
     def _frames(
         self, container: InputContainer, indices: Sequence[int], size_hw: tuple[int, int] | None

@@ -21,13 +21,19 @@ class Problem:
     detail: str
 
 
-def report(problems: Iterable[Problem], *, examples: int = 3) -> str:
-    """Problems as text: one line per kind and file with its count and first examples; empty without problems."""
+def report(problems: Iterable[Problem], *, examples: int = 3, heading: str = "left out") -> str:
+    """Problems as text: one line per kind and file with its count and first examples; empty without problems.
+
+    Args:
+        problems: in any order; the same one is counted once.
+        examples: shown of each kind and file.
+        heading: what became of them, in a word or two.
+    """
     groups: dict[tuple[str, Path], list[str]] = defaultdict(list)
     for problem in sorted(set(problems)):
         groups[problem.kind, problem.path].append(problem.detail)
     lines = []
     for (kind, path), details in sorted(groups.items()):
         more = f", and {len(details) - examples} more" if len(details) > examples else ""
-        lines.append(f"left out: {len(details)} x {kind} in {path}: {'; '.join(details[:examples])}{more}")
+        lines.append(f"{heading}: {len(details)} x {kind} in {path}: {'; '.join(details[:examples])}{more}")
     return "\n".join(lines)

@@ -14,6 +14,9 @@ from torch import Tensor
 from common.data.cache import CachedRecords
 from common.data.plan import ReadPlan
 
+VALID = "valid"
+"""Field that loaders add to every batch: bool, false where a sample is padding or a stand-in and must not count."""
+
 
 class Field(NamedTuple):
     """One array of a sample."""
@@ -44,10 +47,18 @@ class Samples(ABC):
 
     @abstractmethod
     def fetch(self, epoch: int, indices: Int64[np.ndarray, " n"], out: Mapping[str, np.ndarray]) -> None:
-        """Writes samples into `out`, which holds for each field an array (n, *shape)."""
+        """Writes samples into `out`, which holds for each field an array (n, *shape).
+
+        Raises:
+            BadRecordError: what one of them is made of is damaged.
+        """
 
     def begin(self, epoch: int) -> None:  # noqa: B027 - most have nothing to do
         """Called before each epoch in the process that iterates the loader."""
+
+    def source_of(self, index: int) -> tuple[str, int]:
+        """What messages call a sample: a name and a number."""
+        return type(self).__name__, index
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         """One sample by (epoch, index)."""
@@ -55,10 +66,10 @@ class Samples(ABC):
         return {name: tensor[0] for name, tensor in self.batch(epoch, [index]).items()}
 
     def batch(self, epoch: int, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Some samples in memory of their own, without a loader."""
+        """Some samples in memory of their own, without a loader, with the field that a loader adds."""
         out = {name: np.empty((len(indices), *field.shape), field.dtype) for name, field in self.fields.items()}
         self.fetch(epoch, np.asarray(indices, dtype=np.int64), out)
-        return {name: torch.from_numpy(array) for name, array in out.items()}
+        return {name: torch.from_numpy(array) for name, array in out.items()} | {VALID: torch.ones(len(indices)) > 0}
 
 
 @runtime_checkable
@@ -85,7 +96,11 @@ class RecordSource(Protocol):
         ...
 
     def read_many(self, records: Sequence[int]) -> Iterable[np.ndarray]:
-        """Decodes records, in the given order."""
+        """Decodes records, in the given order.
+
+        Raises:
+            BadRecordError: one of them is damaged; the same one each time.
+        """
         ...
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from common.data.read import Video
 from common.data.report import Problem
-from common.errors import UserError
+from common.errors import BadRecordError, UserError
 from common.files import atomic_path
 
 LISTINGS = "listings"
@@ -84,21 +84,46 @@ class Shard:
 
 @contextmanager
 def open_shard(file: Path) -> Iterator[h5py.File]:
-    """A shard opened for reading; whatever is wrong with it is a UserError with the remedy."""
+    """A shard opened for reading; whatever is wrong with it is a BadRecordError with the remedy."""
     with damage_is_user_error(file), h5py.File(file, "r") as opened:
+        _refuse_foreign(opened, file.stat().st_size)
         yield opened
+
+
+def _refuse_foreign(file: h5py.File, size: int) -> None:
+    """An OSError where the arrays are not as `Shard` writes them: in this file, whole, as large as they say."""
+    frames, index, failed = arrays = [_own(file, name) for name in ("frames", "index", "failed")]
+    if [(array.dtype, array.ndim) for array in arrays] != [(np.uint8, 4), (np.int64, 1), (np.int64, 1)]:
+        raise OSError(f"arrays of {', '.join(f'{array.dtype} {array.shape}' for array in arrays)}")
+    declared = frames.nbytes + index.nbytes + failed.nbytes
+    if declared > size:
+        raise OSError(f"arrays of {declared:,} bytes in a file of {size:,}")
+    if frames.shape[3] != 3 or frames.chunks != (1, *frames.shape[1:]) or len(index) != len(frames):
+        raise OSError(f"{len(index)} numbers for frames {frames.shape} in chunks {frames.chunks}")
+
+
+def _own(file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset that lies in this file, stored with no filter but a checksum."""
+    array = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+    if not isinstance(array, h5py.Dataset) or array.is_virtual or array.external is not None:
+        raise OSError(f"{name}: missing, or of another file")
+    properties = array.id.get_create_plist()
+    filters = {properties.get_filter(place)[0] for place in range(properties.get_nfilters())}
+    if filters - {h5py.h5z.FILTER_FLETCHER32}:
+        raise OSError(f"{name}: packed, which no shard is")
+    return array
 
 
 @contextmanager
 def damage_is_user_error(file: Path) -> Iterator[None]:
-    """Turns HDF5's errors on an unreadable shard into a UserError that names it and the remedy."""
+    """Turns HDF5's errors on an unreadable shard into a BadRecordError that names it and the remedy."""
     try:
         yield
     except (OSError, KeyError, RuntimeError) as error:
         if isinstance(error, FileNotFoundError):
-            raise UserError(f"{file}: shard of frames is gone; `prepare` makes it again") from error
-        raise UserError(
-            f"{file}: damaged shard of frames ({error}); delete this file, `prepare` makes it again"
+            raise BadRecordError(file, "shard of frames is gone; `prepare` makes it again") from error
+        raise BadRecordError(
+            file, f"damaged shard of frames ({error}); delete this file, `prepare` makes it again"
         ) from error
 
 

@@ -23,13 +23,14 @@ from common.data.progress import progress_bar
 from common.data.read import Video
 from common.data.report import Problem
 from common.data.shard import Shard, damage_is_user_error, no_space, open_shard, write_shards
-from common.errors import UserError
+from common.errors import BadRecordError, UserError
 from common.files import fingerprint_of, sweep, write_text
 
 FRAMES_PER_SHARD = 256
 OPEN_FILES = 64  # per process; the usual limit of file descriptors is 1024
 OPEN_VIDEOS = 16
 CLIP_FILE = "clip.json"
+LOST_SHARD = "shard of frames that cannot be read"
 
 
 def prepare(
@@ -39,6 +40,7 @@ def prepare(
     size_hw: tuple[int, int],
     workers: int,
     progress: bool = True,
+    tolerant: bool = False,
 ) -> list[Problem]:
     """Decodes the wanted frames of every clip into the store; what is there already is not decoded again.
 
@@ -52,6 +54,7 @@ def prepare(
         size_hw: (height, width) of the stored frames.
         workers: decoding threads.
         progress: show a progress bar with frames per second.
+        tolerant: list shards that cannot be opened instead of raising at the first.
 
     Returns:
         The frames that could not be decoded, on every call. Numbers beyond a video's end are no frames: windows reach
@@ -75,7 +78,7 @@ def prepare(
         task = bar.add_task("decoding", total=sum(len(shard.wanted) for shard in missing))
         for frames in write_shards(missing, workers):
             bar.advance(task, frames)
-    return [problem for shard in shards for problem in shard.problems()]
+    return [problem for shard in shards for problem in _problems(shard, tolerant=tolerant)]
 
 
 class FrameStore:
@@ -83,10 +86,15 @@ class FrameStore:
 
     Objects can be pickled, forked and used by several threads: each process opens files for itself, at most 64 at once.
     What was prepared for several lists of frames of the same video is read as one.
+
+    Args:
+        folder: root of the store.
+        size_hw: (height, width) of the frames.
+        tolerant: leave out the frames of shards that cannot be opened, which `prepare` lists, instead of raising.
     """
 
-    def __init__(self, folder: Path, size_hw: tuple[int, int]) -> None:
-        self._root = _root(folder, size_hw)
+    def __init__(self, folder: Path, size_hw: tuple[int, int], *, tolerant: bool = False) -> None:
+        self._root, self._tolerant = _root(folder, size_hw), tolerant
         self._folders = _clip_folders(self._root)
         if not self._folders:
             raise UserError(f"{self._root}: no frames stored here; run `prepare` with this folder and frame size first")
@@ -112,7 +120,8 @@ class FrameStore:
         """Frame `index` of a clip, RGB 0..255.
 
         Raises:
-            UserError: the frame is not stored, or its shard is damaged.
+            UserError: the frame is not stored.
+            BadRecordError: its shard is damaged or gone.
         """
         frame: UInt8[np.ndarray, "height width 3"] = self.read_many(name, [index])[0]
         return frame
@@ -142,7 +151,7 @@ class FrameStore:
         if name not in self._folders:
             raise UserError(f"{self._root}: no frames of clip {name!r} stored; there are {sorted(self._folders)[:5]}")
         if name not in self._clips:
-            self._clips[name] = _Clip.listed(self._folders[name])
+            self._clips[name] = _Clip.listed(self._folders[name], tolerant=self._tolerant)
         return self._clips[name]
 
     def _open(self, file: Path) -> h5py.Dataset:
@@ -184,15 +193,19 @@ class VideoFrames:
         """Frames of a clip, RGB 0..255, stacked in the order of `indices`.
 
         Raises:
-            UserError: one of them cannot be decoded.
+            BadRecordError: one of them cannot be decoded.
         """
         video = self._open(name)
-        frames = video.read(indices, self._size_hw)
+        try:
+            frames = video.read(indices, self._size_hw)
+        except UserError as error:  # the file could be read when its frames were listed
+            raise BadRecordError(video.path, str(error).removeprefix(f"{video.path}: ")) from error
         lost = sorted(set(map(int, indices)) - frames.keys())
         if lost:
-            raise UserError(
-                f"{video.path}: frame {lost[0]} of {len(video)} cannot be decoded; `prepare` leaves such frames "
-                "out of a store; or copy the video again from its source"
+            raise BadRecordError(
+                video.path,
+                f"frame {lost[0]} of {len(video)} cannot be decoded; `prepare` leaves such frames out of a store; or "
+                "copy the video again from its source",
             )
         return np.stack([frames[int(index)] for index in indices])
 
@@ -216,9 +229,9 @@ class _Clip:
     row_of: Int[np.ndarray, " frames"]
 
     @classmethod
-    def listed(cls, folders: Sequence[Path]) -> "_Clip":
+    def listed(cls, folders: Sequence[Path], *, tolerant: bool) -> "_Clip":
         files = sorted(file for folder in folders for file in folder.glob("[0-9]*.h5"))
-        numbers = [_numbers(file) for file in files]
+        numbers = [_numbers(file, tolerant=tolerant) for file in files]
         frames, first = np.unique(np.concatenate([np.empty(0, np.int64), *numbers]), return_index=True)
         lengths = np.array([len(each) for each in numbers], dtype=np.int64)
         file_of = np.repeat(np.arange(len(files)), lengths)
@@ -226,10 +239,24 @@ class _Clip:
         return cls(files, frames, file_of[first], row_of[first])
 
 
-def _numbers(file: Path) -> Int[np.ndarray, " frames"]:
-    with open_shard(file) as opened:
-        numbers: Int[np.ndarray, " frames"] = opened["index"][:]
+def _numbers(file: Path, *, tolerant: bool) -> Int[np.ndarray, " frames"]:
+    try:
+        with open_shard(file) as opened:
+            numbers: Int[np.ndarray, " frames"] = opened["index"][:]
+    except BadRecordError:
+        if not tolerant:
+            raise
+        return np.empty(0, np.int64)
     return numbers
+
+
+def _problems(shard: Shard, *, tolerant: bool) -> list[Problem]:
+    try:
+        return shard.problems()
+    except BadRecordError as error:
+        if not tolerant:
+            raise
+        return [Problem(error.path, LOST_SHARD, error.reason)]
 
 
 def _root(folder: Path, size_hw: tuple[int, int]) -> Path:

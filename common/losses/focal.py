@@ -5,6 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from common.losses.parts import LossParts, sum_samples
+
 
 def penalty_reduced_focal_loss(
     logits: Float[Tensor, "batch *cells"],
@@ -37,14 +39,22 @@ def penalty_reduced_focal_loss(
         alpha: focus on cells that are wrong.
         beta: mercy for cells near a peak.
     """
-    logits, target = logits.float(), target.float()
-    log_p, log_q = logsigmoid(logits), logsigmoid(-logits)
-    peak = -positive_weight * torch.exp(alpha * log_q) * log_p
-    rest = -(1 - target).clamp(min=0).pow(beta) * torch.exp(alpha * log_p) * log_q
-    cost = torch.where(target >= 1, peak, rest)
-    labelled = torch.ones_like(cost, dtype=torch.bool) if mask is None else _expand(mask, cost)
-    samples = labelled.flatten(1).any(dim=1).sum().clamp(min=1)
-    return torch.where(labelled, cost, 0).sum() / samples
+    cost, labelled = _costs(logits, target, mask, positive_weight=positive_weight, alpha=alpha, beta=beta)
+    return cost.sum() / labelled.sum().clamp(min=1)
+
+
+def penalty_reduced_focal_parts(
+    logits: Float[Tensor, "batch *cells"],
+    target: Float[Tensor, "batch *cells"],
+    *,
+    mask: Bool[Tensor, "batch *masked"] | None = None,
+    positive_weight: float = 1.0,
+    alpha: float = 2.0,
+    beta: float = 4.0,
+) -> LossParts:
+    """`penalty_reduced_focal_loss` before its division: the cost of each sample, and 1 where it has a labelled cell."""
+    cost, labelled = _costs(logits, target, mask, positive_weight=positive_weight, alpha=alpha, beta=beta)
+    return LossParts(sum_samples(cost), sum_samples(labelled))
 
 
 class PenaltyReducedFocalLoss(nn.Module):
@@ -66,6 +76,36 @@ class PenaltyReducedFocalLoss(nn.Module):
         return penalty_reduced_focal_loss(
             logits, target, mask=mask, positive_weight=self.positive_weight, alpha=self.alpha, beta=self.beta
         )
+
+    def parts(
+        self,
+        logits: Float[Tensor, "batch *cells"],
+        target: Float[Tensor, "batch *cells"],
+        mask: Bool[Tensor, "batch *masked"] | None = None,
+    ) -> LossParts:
+        """The loss before its division."""
+        return penalty_reduced_focal_parts(
+            logits, target, mask=mask, positive_weight=self.positive_weight, alpha=self.alpha, beta=self.beta
+        )
+
+
+def _costs(
+    logits: Float[Tensor, "batch *cells"],
+    target: Float[Tensor, "batch *cells"],
+    mask: Bool[Tensor, "batch *masked"] | None,
+    *,
+    positive_weight: float,
+    alpha: float,
+    beta: float,
+) -> tuple[Float[Tensor, "batch *cells"], Bool[Tensor, " batch"]]:
+    """The cost of each cell, 0 where not labelled, and whether a sample has a labelled cell."""
+    logits, target = logits.float(), target.float()
+    log_p, log_q = logsigmoid(logits), logsigmoid(-logits)
+    peak = -positive_weight * torch.exp(alpha * log_q) * log_p
+    rest = -(1 - target).clamp(min=0).pow(beta) * torch.exp(alpha * log_p) * log_q
+    cost = torch.where(target >= 1, peak, rest)
+    labelled = torch.ones_like(cost, dtype=torch.bool) if mask is None else _expand(mask, cost)
+    return torch.where(labelled, cost, 0), labelled.flatten(1).any(dim=1)
 
 
 def _expand(mask: Tensor, like: Tensor) -> Tensor:

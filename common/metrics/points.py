@@ -209,7 +209,8 @@ def _ratio(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def _rmse(distances: Tensor) -> Tensor:
-    return distances.square().mean().sqrt()
+    wide = torch.float32 if distances.device.type == "mps" else torch.float64  # else ranks add in another order
+    return distances.to(wide).square().mean().sqrt()
 
 
 def _median(distances: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -17,21 +17,18 @@ from common.data.frames import FrameRecords, Frames
 from common.data.loader import Mode
 from common.data.plan import sample_seeds
 from common.data.report import Problem, report
-from common.data.samples import Field, RecordSamples
+from common.data.samples import VALID, Field, RecordSamples
 from common.data.shard import LISTINGS
-from common.data.store import FrameStore, VideoFrames, prepare
-from common.errors import UserError
+from common.data.store import LOST_SHARD, FrameStore, VideoFrames, prepare
+from common.errors import BadRecordError, UserError
 from projects.ball import synthetic
 from projects.ball.augment import mask_ball
 from projects.ball.clips import Clip, find_clips
-from projects.ball.windows import BallWindows, split_by_time, windows_of
+from projects.ball.folds import ClipWindows, by_fold, by_share
+from projects.ball.windows import BallWindows, windows_of
 
-
-class ClipWindows(NamedTuple):
-    """The windows of one clip."""
-
-    clip: Clip
-    windows: BallWindows
+_LOST_VIDEO = "video that cannot be read"
+"""What `find_clips` calls it."""
 
 
 class BallWindowDataset(RecordSamples):
@@ -114,6 +111,9 @@ class BallData(PlannedDataModule):
         val_videos: names of videos to validate on. Without any, `val_fraction` of the training videos is taken, or,
             where that is less than half a video, the last part of each.
         val_fraction: share of the training videos, or of their time, for validation.
+        fold: validate on this one of `folds` parts of the training videos, 0 the first, instead of `val_fraction`; with
+            fewer videos than folds, on a part of each video's time.
+        folds: number of parts for cross-validation.
         frames: "store" decodes the needed frames once, to a store on disk; "video" decodes in every epoch.
         store: folder of the store and of the synthetic rallies.
         batch_size: windows per batch and rank.
@@ -121,6 +121,8 @@ class BallData(PlannedDataModule):
         workers: "threads", or processes by start method: "fork", "spawn", "forkserver".
         cache: memory per node for frames: "50%" of what is free, "8GB", bytes, or 0 for none.
         cache_folder: where that memory is; /dev/shm by default, or a folder on a local disk.
+        skip_damaged: share of the training windows that may be skipped in an epoch, 0..1, because a frame of theirs
+            cannot be read; with 0 the first one ends the run, as in validation and test always.
         seed: of order, validation videos and augmentation.
         augment: random changes of training windows.
         mask_ball: probability that the ball is painted away from a training window, which teaches against false alarms.
@@ -136,6 +138,8 @@ class BallData(PlannedDataModule):
         test_videos: Sequence[str] = (),
         val_videos: Sequence[str] = (),
         val_fraction: float = 0.15,
+        fold: int | None = None,
+        folds: int = 5,
         frames: Literal["store", "video"] = "store",
         store: str = "data",
         batch_size: int = 16,
@@ -143,6 +147,7 @@ class BallData(PlannedDataModule):
         workers: Mode = "threads",
         cache: str | int = "50%",
         cache_folder: str | None = None,
+        skip_damaged: float = 0.0,
         seed: int = 0,
         augment: WindowAugment = WindowAugment(),  # noqa: B008 - frozen
         mask_ball: float = 0.2,
@@ -155,7 +160,9 @@ class BallData(PlannedDataModule):
             workers=workers,
             cache=cache,
             cache_folder=cache_folder,
+            skip_damaged=skip_damaged,
         )
+        _check_fold(fold, folds, val_videos)
         if 0 not in offsets or len(set(offsets)) != len(offsets):
             raise UserError(
                 f"offsets: found {list(offsets)}; expected different frame offsets with 0, the target, among them"
@@ -163,7 +170,8 @@ class BallData(PlannedDataModule):
         self.root = Path(root) if root else Path(store) / "ball" / "synthetic"
         self.synthetic = root is None
         self.offsets, self.size_hw = tuple(offsets), size_hw
-        self.test_videos, self.val_videos, self.val_fraction = test_videos, val_videos, val_fraction
+        self.test_videos, self.val_videos = test_videos, val_videos
+        self.val_fraction, self.fold, self.folds = val_fraction, fold, folds
         self.source, self.folder = frames, _store_folder(Path(store), self.root)
         self.augment, self.mask_ball, self.ball_radius = augment, mask_ball, ball_radius
         self.problems: list[Problem] = []
@@ -175,7 +183,8 @@ class BallData(PlannedDataModule):
             synthetic.write_dataset(self.root, workers=_cores())
         if self.source == "store":
             clips, _ = self._clips()
-            prepare(self._wanted(clips), folder=self.folder, size_hw=self.size_hw, workers=_cores())
+            wanted, tolerant = self._wanted(clips), self.checking
+            prepare(wanted, folder=self.folder, size_hw=self.size_hw, workers=_cores(), tolerant=tolerant)
 
     def setup(self, stage: str) -> None:
         """Reads labels, builds windows, prints what was left out; the same on every rank."""
@@ -184,6 +193,8 @@ class BallData(PlannedDataModule):
         clips, problems = self._clips()
         frames, lost = self._frames(clips)
         self.problems = problems + lost
+        self.lost_files = [problem for problem in self.problems if problem.kind in (_LOST_VIDEO, LOST_SHARD)]
+        self.lost_records = [problem for problem in lost if problem.kind != LOST_SHARD]
         parts = [ClipWindows(clip, windows_of(clip, frames.frames(clip.name), self.offsets)) for clip in clips]
         splits = self._split(parts)
         anchor = self.offsets.index(0)
@@ -204,7 +215,12 @@ class BallData(PlannedDataModule):
         """Training frames uint8 (T, H, W, 3) spread evenly over the split, for statistics."""
         samples = self.datasets["train"]
         for index in np.linspace(0, len(samples) - 1, min(len(samples), batches * self.batch_size)).astype(int):
-            yield samples[0, int(index)]["frames"]
+            try:
+                yield samples[0, int(index)]["frames"]
+            except BadRecordError as error:
+                if not self.skip_damaged:
+                    raise
+                rank_zero_only(print)(f"skipped in statistics: {error}", flush=True)
 
     def describe(self) -> str:
         """Sizes of the splits and everything that was left out, as text."""
@@ -216,21 +232,30 @@ class BallData(PlannedDataModule):
         return "\n".join(line for line in lines if line)
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        """On the device: float frames (B, T, 3, H, W), 0..255; in training also the random changes."""
+        """On the device: float frames (B, T, 3, H, W), 0..255; in training also the random changes.
+
+        What is not valid has no label from here on, so that it counts nowhere.
+        """
         frames = batch["frames"].permute(0, 1, 4, 2, 3).contiguous().float()
         points, visible, seeds = batch["window_xy"], batch["window_visible"], batch["seed"]
+        labelled = batch["window_labelled"] & batch[VALID][:, None]
         if self.trainer is not None and self.trainer.training:
             frames, visible = mask_ball(
                 frames,
                 points,
                 visible,
-                batch["window_labelled"],
+                labelled,
                 seeds,
                 probability=self.mask_ball,
                 radius=self.ball_radius,
             )
             frames, points, visible = self.augment(frames, points, visible, seeds)
-        return batch | {"frames": frames, "window_xy": points, "window_visible": visible}
+        return batch | {
+            "frames": frames,
+            "window_xy": points,
+            "window_visible": visible,
+            "window_labelled": labelled,
+        }
 
     def _clips(self) -> tuple[list[Clip], list[Problem]]:
         listings = self.folder / LISTINGS
@@ -243,31 +268,43 @@ class BallData(PlannedDataModule):
         return {clip.name: (clip.path, frames[clip.name][frames[clip.name] >= 0].tolist()) for clip in clips}
 
     def _frames(self, clips: Sequence[Clip]) -> tuple[Frames, list[Problem]]:
-        if self.source == "video":
+        if self.source == "video" or not clips:
             return VideoFrames(
                 {clip.name: clip.path for clip in clips}, self.size_hw, listings=self.folder / LISTINGS
             ), []
         wanted = self._wanted(clips)
-        problems = prepare(wanted, folder=self.folder, size_hw=self.size_hw, workers=1, progress=False)
-        return FrameStore(self.folder, self.size_hw), problems
+        folder, size_hw, tolerant = self.folder, self.size_hw, self.checking
+        problems = prepare(wanted, folder=folder, size_hw=size_hw, workers=1, progress=False, tolerant=tolerant)
+        return FrameStore(folder, size_hw, tolerant=tolerant), problems
 
     def _split(self, parts: Sequence[ClipWindows]) -> dict[str, list[ClipWindows]]:
         splits = {name: [part for part in parts if part.clip.split == name] for name in ("train", "val", "test")}
         if splits["val"]:
+            if self.fold is not None:
+                named = [part.clip.name for part in splits["val"]][:3]
+                raise UserError(
+                    f"data.fold: found {self.fold}, but {named} are said to be for validation (a list val.csv, or "
+                    "data.val_videos); give one of both"
+                )
             return splits
-        whole = round(self.val_fraction * len(splits["train"]))
-        if not whole:
-            self.split_note = f" (val: the last {self.val_fraction:.0%} of each training video)"
-            halves = [(part.clip, split_by_time(part.windows, self.val_fraction)) for part in splits["train"]]
-            splits["train"] = [ClipWindows(clip, early) for clip, (early, _) in halves]
-            splits["val"] = [ClipWindows(clip, late) for clip, (_, late) in halves]
-            return splits
-        order = np.random.default_rng(self.seed).permutation(len(splits["train"]))
-        chosen = set(order[:whole].tolist())
-        self.split_note = f" (val: {len(chosen)} of {len(order)} training videos)"
-        splits["val"] = [part for row, part in enumerate(splits["train"]) if row in chosen]
-        splits["train"] = [part for row, part in enumerate(splits["train"]) if row not in chosen]
-        return splits
+        division = (
+            by_share(splits["train"], self.val_fraction, seed=self.seed)
+            if self.fold is None
+            else by_fold(splits["train"], fold=self.fold, folds=self.folds)
+        )
+        self.split_note = f" (val: {division.note})"
+        return splits | {"train": division.train, "val": division.val}
+
+
+def _check_fold(fold: int | None, folds: int, val_videos: Sequence[str]) -> None:
+    if folds < 2:
+        raise UserError(f"folds: found {folds}; expected 2 or more")
+    if fold is None:
+        return
+    if not 0 <= fold < folds:
+        raise UserError(f"fold: found {fold}; expected 0..{folds - 1}, one of {folds} folds (data.folds)")
+    if val_videos:
+        raise UserError(f"fold {fold} and val_videos {list(val_videos)} both name the validation videos; give one")
 
 
 def _store_folder(store: Path, root: Path) -> Path:

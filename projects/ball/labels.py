@@ -1,8 +1,7 @@
 """Ball annotations on disk -> frames, points and events."""
 
-import csv
 import json
-import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +11,12 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from common.data.report import Problem
+from common.data.text import LARGEST_ROWS, read_table, read_text
 from common.errors import UserError
 
 EVENTS = ("bounce", "net", "empty_event")
 ABSENT = -1  # x and y of a labelled absence in OpenTTGames
+LARGEST = 10**9  # frame or coordinate: two years of video, and no picture is as wide
 
 
 @dataclass(frozen=True)
@@ -133,15 +134,19 @@ def _by_frame(path: Path) -> dict[int, Any]:
     """A JSON object keyed by frame, with whole keys; twice the same key is an error, which `json` alone hides."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
-        if twice is not None:
+        counts = Counter(key for key, _ in pairs)
+        if len(counts) < len(pairs):
+            twice = counts.most_common(1)[0][0]
             raise _unexpected(path, f"key {twice!r}", [value for key, value in pairs if key == twice], "each key once")
         return dict(pairs)
 
+    text = read_text(path)
+    values = sum(map(text.count, ",[{"))  # at least as many as there are values, which would fill the memory
+    if values > 4 * LARGEST_ROWS:
+        raise _unexpected(path, "file", f"{values:,} values", f"at most {4 * LARGEST_ROWS:,}, the labels of one video")
     try:
-        content = json.loads(_text(path), object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
+        content = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON: {error}; copy the file again or mend that line") from error
     if not isinstance(content, dict):
         raise _unexpected(path, "file", type(content).__name__, "an object keyed by frame")
@@ -156,24 +161,14 @@ def _by_frame(path: Path) -> dict[int, Any]:
 
 def _table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str | None]]]]:
     """Lower-case column names, and the line number and cells of each row; cells missing at a row's end are None."""
-    lines = csv.reader(_text(path).splitlines())
-    header = [name.strip().lower() for name in next(lines, [])]
-    rows = [(lines.line_num, cells) for cells in lines if cells]
-    return header, [(line, dict(zip(header, [*cells, *[None] * len(header)], strict=False))) for line, cells in rows]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such annotation file; check the path") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a UTF-8 text file ({error}); save it as UTF-8") from error
+    lines = read_table(path)
+    header = [name.strip().lower() for name in next(lines, (1, []))[1]]
+    return header, [(line, dict(zip(header, [*cells, *[None] * len(header)], strict=False))) for line, cells in lines]
 
 
 def _number(value: object, path: Path, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _unexpected(path, where, value, "a finite number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        raise _unexpected(path, where, value, f"a finite number, at most {LARGEST:,}")
     return float(value)
 
 

@@ -14,7 +14,9 @@ from common.data.standardize import Standardizer
 from common.errors import UserError
 from common.export import Parity, export_onnx
 from common.losses.focal import PenaltyReducedFocalLoss
-from common.losses.masked_l1 import masked_l1_loss
+from common.losses.masked_l1 import masked_l1_loss, masked_l1_parts
+from common.losses.parts import LossParts
+from common.metrics.mean_loss import MeanLoss
 from common.metrics.points import SinglePointDetection
 from common.optim import optimizers
 from common.shapes import Windows
@@ -73,6 +75,7 @@ class BallModule(ExportableModule):
         self.standardizer = Standardizer(3)
         self.focal = PenaltyReducedFocalLoss(positive_weight=positive_weight)
         self.metrics = nn.ModuleDict({name: SinglePointDetection(tau, threshold) for name in (MODEL, *BASELINES)})
+        self.means = nn.ModuleDict({name: MeanLoss() for name in ("heatmap", "offset")})
 
     def forward(self, frames: Windows) -> BallOutput:
         """Logits of the target frame's heatmap, and sub-cell offsets, for windows of RGB frames of 0..255."""
@@ -92,7 +95,18 @@ class BallModule(ExportableModule):
         """Terms of the loss by name, float32; "loss" is their weighted sum."""
         heatmap = self.focal(output.heatmap, targets.heatmap, mask=targets.labelled)
         offset = masked_l1_loss(output.offset, targets.offset, targets.offset_mask)
-        return {"loss": heatmap + self.offset_weight * offset, "heatmap": heatmap, "offset": offset}
+        return self._weighted(heatmap, offset)
+
+    def loss_parts(self, output: BallOutput, targets: BallTargets) -> dict[str, LossParts]:
+        """The same terms before their division.
+
+        The loss of an evaluation is that of the whole split taken as one batch: the heatmap's cost per labelled window,
+        and the error of the offset per masked number of all windows.
+        """
+        return {
+            "heatmap": self.focal.parts(output.heatmap, targets.heatmap, mask=targets.labelled),
+            "offset": masked_l1_parts(output.offset, targets.offset, targets.offset_mask),
+        }
 
     def on_fit_start(self) -> None:
         """Fits the standardisation on training frames, unless a checkpoint brought one."""
@@ -104,16 +118,18 @@ class BallModule(ExportableModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Predict, compare, log."""
         losses = self.losses(self(batch["frames"]), self.targets(batch))
-        self._log_losses("train", losses, len(batch["index"]))
+        self.log_dict({f"train/{name}_step": value for name, value in losses.items()}, on_step=True, on_epoch=False)
+        means = {f"train/{name}_epoch": value for name, value in losses.items()}  # over all ranks, at the epoch's end
+        self.log_dict(means, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch["index"]))
         return losses
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
         """Predict, compare, count."""
-        return self._evaluate(batch, "val")
+        return self._evaluate(batch)
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
         """Predict, compare, count."""
-        return self._evaluate(batch, "test")
+        return self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the scores of the validation split."""
@@ -154,9 +170,13 @@ class BallModule(ExportableModule):
             metadata={key: json.dumps(value) for key, value in metadata.items()},
         )
 
-    def _evaluate(self, batch: dict[str, Tensor], split: str) -> dict[str, Any]:
+    def _weighted(self, heatmap: Float[Tensor, ""], offset: Float[Tensor, ""]) -> dict[str, Float[Tensor, ""]]:
+        return {"loss": heatmap + self.offset_weight * offset, "heatmap": heatmap, "offset": offset}
+
+    def _evaluate(self, batch: dict[str, Tensor]) -> dict[str, Any]:
         output, targets = self(batch["frames"]), self.targets(batch)
-        self._log_losses(split, self.losses(output, targets), len(batch["index"]))
+        for name, parts in self.loss_parts(output, targets).items():
+            self.means[name].update(parts)  # type: ignore[operator] # a ModuleDict forgets the type
         located = locate(output, stride=self.stride)
         self._count(MODEL, located, targets, batch)
         for name, baseline in self._baselines().items():
@@ -183,13 +203,11 @@ class BallModule(ExportableModule):
         assert isinstance(metric, SinglePointDetection)  # a ModuleDict forgets the type
         return metric
 
-    def _log_losses(self, split: str, losses: dict[str, Tensor], batch_size: int) -> None:
-        values = {f"{split}/{name}": value for name, value in losses.items()}
-        self.log_dict(
-            values, on_step=split == "train", on_epoch=True, batch_size=batch_size, sync_dist=split != "train"
-        )
-
     def _log_scores(self, split: str) -> None:
+        losses = self._weighted(**{name: mean.compute() for name, mean in self.means.items()})  # type: ignore[operator]
+        self.log_dict({f"{split}/{name}": value for name, value in losses.items()})
+        for mean in self.means.values():
+            mean.reset()  # type: ignore[operator]
         for name in (MODEL, *self._baselines()):
             metric = self._metric(name)
             prefix = f"{split}/" if name == MODEL else f"baseline/{name}/{split}/"

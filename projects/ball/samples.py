@@ -8,6 +8,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from common.data.samples import VALID
 from projects.ball.panels import Sample, draw_samples
 from projects.ball.review import errors_px, sample_of
 
@@ -63,7 +64,10 @@ class SamplePanels(Callback):
         targets, located = outputs["targets"], outputs["located"]
         wanted = set(np.linspace(0, len(dataset) - 1, self.spread).astype(int).tolist())
         error = errors_px(located, targets, batch, threshold=module.threshold)
-        for row, (index, value) in enumerate(zip(batch["index"].tolist(), error.tolist(), strict=True)):
+        columns = (batch["index"].tolist(), error.tolist(), batch[VALID].tolist())
+        for row, (index, value, valid) in enumerate(zip(*columns, strict=True)):
+            if not valid:
+                continue
             if index in wanted:
                 self._spread.append(sample_of(outputs, batch, row, dataset, threshold=module.threshold))
             if self.worst and (len(self._worst) < self.worst or value > self._worst[-1][0]):

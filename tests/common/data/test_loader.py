@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from common.data import loader as loader_module
+from common.data import ring as ring_module
 from common.data.cache import CachedRecords
-from common.data.loader import BatchLoader, Mode
+from common.data.loader import BatchLoader, Last, Mode
 from common.data.plan import EpochSampler, ReadPlan, sample_seeds
 from common.data.samples import Field, RecordSamples, Samples
 from common.errors import UserError
@@ -127,16 +127,40 @@ def test_a_loader_left_early_starts_anew() -> None:
     assert same(stream(loader), stream(made()))
 
 
-@given(length=st.integers(1, 40), batch_size=st.integers(1, 9), world=st.integers(1, 3), drop_last=st.booleans())
-def test_its_length_is_the_number_of_its_batches(length: int, batch_size: int, world: int, drop_last: bool) -> None:
+@given(
+    length=st.integers(1, 40), batch_size=st.integers(1, 9), world=st.integers(1, 3),
+    last=st.sampled_from(["short", "drop", "pad"]),
+)  # fmt: skip
+def test_its_length_is_the_number_of_its_batches(length: int, batch_size: int, world: int, last: Last) -> None:
     sampler = EpochSampler(length, shuffle=False, rank=world - 1, world=world)
-    loader = BatchLoader(Numbers(length), sampler, batch_size=batch_size, drop_last=drop_last)
-    batches = [batch["index"] for batch in loader]
+    loader = BatchLoader(Numbers(length), sampler, batch_size=batch_size, last=last)
+    batches = list(loader)
     assert len(batches) == len(loader)
-    read = torch.cat(batches).tolist() if batches else []
+    read = [int(index) for batch in batches for index in batch["index"][batch["valid"]]]
     expected = list(range(length))[world - 1 :: world]
     assert read == expected[: len(loader) * batch_size]
-    assert drop_last or read == expected
+    assert last == "drop" or read == expected
+    if last != "short":
+        assert all(len(batch["index"]) == batch_size for batch in batches)
+
+
+@pytest.mark.parametrize(("workers", "mode"), [(0, "threads"), (2, "threads"), (2, "fork")])
+@pytest.mark.parametrize(("length", "world"), [(1, 3), (7, 2), (9, 2), (17, 3)])
+def test_ranks_of_an_evaluation_meet_in_every_batch(workers: int, mode: Mode, length: int, world: int) -> None:
+    ranks = []
+    for rank in range(world):
+        sampler = EpochSampler(length, shuffle=False, rank=rank, world=world)
+        loader = BatchLoader(Numbers(length), sampler, batch_size=2, workers=workers, mode=mode, last="pad")
+        ranks.append([(batch["index"].clone(), batch["valid"].clone()) for batch in loader])
+        loader.close()
+    assert len({len(batches) for batches in ranks}) == 1
+    counted = [int(index) for batches in ranks for indices, valid in batches for index in indices[valid]]
+    assert sorted(counted) == list(range(length))
+
+
+def test_samples_without_a_loader_are_valid() -> None:
+    batch = Numbers(5).batch(0, [3, 1])
+    assert (batch["index"].tolist(), batch["valid"].tolist()) == ([3, 1], [True, True])
 
 
 class Numbers(Samples):
@@ -166,8 +190,8 @@ def test_a_users_mistake_arrives_as_it_was_said(workers: int, mode: Mode) -> Non
 
 
 def test_no_room_for_the_buffers_is_said_before_it_kills(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader_module, "free_space", lambda folder: 1000)
-    with pytest.raises(UserError, match=r"buffers of 4 samples need 16 kB, 1\.0 kB free; use threads"):
+    monkeypatch.setattr(ring_module, "free_space", lambda folder: 1000)
+    with pytest.raises(UserError, match=r"buffers of 4 samples need 17 kB, 1\.0 kB free; use threads"):
         next(iter(made(workers=6, mode="fork")))
 
 

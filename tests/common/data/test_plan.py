@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,26 @@ def test_order_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> None:
 
 
 @given(length=st.integers(0, 60), world=st.integers(1, 5), shuffle=st.booleans())
-def test_exact_shards_hold_each_sample_once(length: int, world: int, shuffle: bool) -> None:
-    shards = [list(EpochSampler(length, shuffle=shuffle, rank=rank, world=world)) for rank in range(world)]
-    assert sorted(index for shard in shards for _, index in shard) == list(range(length))
-    assert [len(shard) for shard in shards] == [
-        len(EpochSampler(length, shuffle=shuffle, rank=rank, world=world)) for rank in range(world)
-    ]
+def test_padded_shards_have_one_length_and_each_sample_valid_once(length: int, world: int, shuffle: bool) -> None:
+    samplers = [EpochSampler(length, shuffle=shuffle, rank=rank, world=world) for rank in range(world)]
+    assert {len(sampler) for sampler in samplers} == {math.ceil(length / world)}
+    valid = []
+    for sampler in samplers:
+        indices = sampler.indices()
+        assert len(indices) == len(sampler.valid()) == len(sampler)
+        assert [index for _, index in sampler] == indices.tolist()
+        assert set(indices.tolist()) <= set(range(length))
+        valid += indices[sampler.valid()].tolist()
+    assert sorted(valid) == list(range(length))
+
+
+def test_five_samples_on_three_ranks() -> None:
+    samplers = [EpochSampler(5, shuffle=False, rank=rank, world=3) for rank in range(3)]
+    assert [sampler.indices().tolist() for sampler in samplers] == [[0, 3], [1, 4], [2, 4]]
+    assert [sampler.valid().tolist() for sampler in samplers] == [[True, True], [True, True], [True, False]]
+    alone = [EpochSampler(1, shuffle=False, rank=rank, world=3) for rank in range(3)]
+    assert [sampler.indices().tolist() for sampler in alone] == [[0], [0], [0]]
+    assert [sampler.valid().tolist() for sampler in alone] == [[True], [False], [False]]
 
 
 @given(length=st.integers(0, 60), world=st.integers(1, 5))
@@ -60,7 +75,8 @@ def reads_by_hand(plan: ReadPlan, records: int) -> list[list[int]]:
     for epoch in range(3):
         for place, index in enumerate(sampler.order(epoch).tolist()):
             dropped = sampler.equal and place >= length // sampler.world * sampler.world
-            if not dropped and place % sampler.world in plan.ranks:
+            padding = not sampler.equal and place == length - 1 and max(plan.ranks) > place % sampler.world
+            if not dropped and (place % sampler.world in plan.ranks or padding):
                 for record in plan.reads[index].tolist():
                     times[record].append(epoch * length + place)
     return times
@@ -110,9 +126,12 @@ def test_a_plan_without_room_for_it_is_made_by_each(tmp_path: Path) -> None:
     assert (plan.next_use(np.arange(30), np.full(30, -1)) == plan.times(0, np.arange(30))).all()
 
 
-def test_a_rank_without_samples_plans_nothing() -> None:
-    plan = ReadPlan(np.zeros((1, 1), int), EpochSampler(1, shuffle=False, world=2), ranks=range(1, 2))
-    assert plan.next_use(np.array([0]), np.array([0])).tolist() == [NEVER]
+def test_a_rank_without_samples_plans_nothing_and_one_with_padding_plans_that() -> None:
+    zero, ranks = np.array([0]), range(1, 2)
+    training = EpochSampler(1, shuffle=True, world=2, equal=True)
+    assert ReadPlan(zero[:, None], training, ranks=ranks).next_use(zero, zero).tolist() == [NEVER]
+    padded = EpochSampler(1, shuffle=False, world=2)
+    assert ReadPlan(zero[:, None], padded, ranks=ranks).next_use(zero, zero).tolist() == [1]
 
 
 def test_a_read_that_was_marked_is_passed_over(tmp_path: Path) -> None:

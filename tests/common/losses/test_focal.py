@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.heatmaps import gaussian_heatmaps
-from common.losses.focal import PenaltyReducedFocalLoss, penalty_reduced_focal_loss
+from common.losses.focal import PenaltyReducedFocalLoss, penalty_reduced_focal_loss, penalty_reduced_focal_parts
 
 
 def example(seed: int, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -78,3 +78,20 @@ def test_nothing_labelled_costs_nothing_and_has_a_graph() -> None:
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0
     assert logits.grad is not None and not logits.grad.any()
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 1000), labelled=st.tuples(st.booleans(), st.booleans(), st.booleans()))
+def test_the_parts_of_samples_make_the_loss_of_their_batch(seed: int, labelled: tuple[bool, bool, bool]) -> None:
+    logits, target = example(seed)
+    mask = torch.tensor(labelled)
+    criterion = PenaltyReducedFocalLoss(positive_weight=3.0)
+    parts = criterion.parts(logits, target, mask)
+    assert parts.counts.tolist() == mask.double().tolist()
+    loss = parts.sums.sum() / parts.counts.sum().clamp(min=1)
+    assert loss.item() == pytest.approx(criterion(logits, target, mask).item(), rel=1e-5)
+    for row in range(3):
+        alone = penalty_reduced_focal_parts(
+            logits[row : row + 1], target[row : row + 1], mask=mask[row : row + 1], positive_weight=3.0
+        )
+        assert alone.sums.item() == pytest.approx(parts.sums[row].item(), rel=1e-12)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.losses.masked_l1 import MaskedL1Loss, masked_l1_loss
+from common.losses.masked_l1 import MaskedL1Loss, masked_l1_loss, masked_l1_parts
 
 
 @given(seed=st.integers(0, 1000), share=st.floats(0.05, 1))
@@ -34,3 +34,14 @@ def test_half_predictions_sum_in_float32() -> None:
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.dtype == torch.float32 and loss.item() == pytest.approx(12e4, rel=1e-3)
     assert prediction.grad is not None and prediction.grad.isfinite().all()
+
+
+@given(seed=st.integers(0, 1000), share=st.floats(0, 1))
+def test_the_parts_of_samples_make_the_loss_of_their_batch(seed: int, share: float) -> None:
+    random = np.random.default_rng(seed)
+    prediction, target = map(torch.from_numpy, random.normal(size=(2, 3, 2, 3, 4)).astype(np.float32))
+    mask = torch.from_numpy(random.random((3, 1, 3, 4)) < share)
+    parts = masked_l1_parts(prediction, target, mask)
+    assert parts.counts.tolist() == (2 * mask.flatten(1).sum(1)).tolist()  # both channels
+    loss = parts.sums.sum() / parts.counts.sum().clamp(min=1)
+    assert loss.item() == pytest.approx(masked_l1_loss(prediction, target, mask).item(), rel=1e-5)

@@ -67,3 +67,68 @@ def test_mistakes_are_named(rallies: Path, tmp_path: Path) -> None:
         find_clips(tmp_path)
     with pytest.raises(UserError, match=r"data.val_videos: no annotated video named 'game_77'; there are test/"):
         find_clips(rallies, val_videos=["game_77"])
+
+
+@pytest.fixture
+def listed(copy: Path) -> Path:
+    """The rallies, of which lists name three for training, one for validation, none for testing."""
+    names = sorted(path.name for path in (copy / "training" / "videos").iterdir())
+    for split, part in {"train": names[:2], "val": names[2:3], "test": []}.items():
+        rows = "".join(f"training/videos/{name},made\n" for name in part)
+        (copy / f"{split}.csv").write_text("video,note\n" + rows)
+    return copy
+
+
+def test_lists_give_the_splits(listed: Path) -> None:
+    clips, problems = find_clips(listed)
+    assert [clip.split for clip in clips] == ["train", "train", "val"]
+    assert all(clip.name.startswith("training/videos/") and (listed / f"{clip.name}.mp4").is_file() for clip in clips)
+    assert {(problem.path, problem.kind) for problem in problems} == {(listed, "video in no list")}
+    assert "left out: 2 x video in no list" in report(problems)
+
+
+def test_a_listed_video_may_lie_anywhere_below(real_data: Path, tmp_path: Path) -> None:
+    for name in ("train_00039.mp4", "train_00039.csv", "train_00002.mp4"):
+        (tmp_path / "clips").mkdir(exist_ok=True)
+        shutil.copy(real_data / "ball" / "badminton" / name, tmp_path / "clips" / name)
+    (tmp_path / "test.csv").write_text("video\nclips/train_00039.mp4\n")
+    clips, problems = find_clips(tmp_path)
+    assert [(clip.name, clip.split) for clip in clips] == [("clips/train_00039", "test")]
+    assert [(problem.kind, problem.detail) for problem in problems if "list" in problem.kind] == [
+        ("video in no list", "clips/train_00002.mp4")
+    ]
+
+
+def test_the_table_of_a_video_called_train_is_no_list(real_data: Path, tmp_path: Path) -> None:
+    for suffix in (".mp4", ".csv"):
+        shutil.copy(real_data / "ball" / "badminton" / f"train_00039{suffix}", tmp_path / f"train{suffix}")
+    clips, _ = find_clips(tmp_path)
+    assert [(clip.name, clip.split) for clip in clips] == [("train", "train")]
+
+
+def test_wrong_lists_are_named(listed: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.test_videos and data\.val_videos: found \['game_1'\], but the lists"):
+        find_clips(listed, val_videos=["game_1"])
+    first = (listed / "train.csv").read_text().splitlines()[1]
+    (listed / "test.csv").write_text(f"video,note\n{first}\n")
+    with pytest.raises(UserError, match=r"test\.csv: line 2: .* is listed for train and for test"):
+        find_clips(listed)
+    (listed / "test.csv").write_text("file\n")
+    with pytest.raises(UserError, match=r"test\.csv: header: found 'file', expected video once each"):
+        find_clips(listed)
+    for split in ("train", "val", "test"):
+        (listed / f"{split}.csv").write_text("video\n")
+    with pytest.raises(UserError, match=r"data\.root: no video in "):
+        find_clips(listed)
+
+
+def test_a_listed_video_outside_needs_leave(listed: Path) -> None:
+    outside = listed.parent / "outside.mp4"
+    inside = next((listed / "test" / "videos").iterdir())
+    inside.rename(outside)
+    inside.symlink_to(outside)
+    (listed / "test.csv").write_text(f"video\n{inside.relative_to(listed)}\n")
+    with pytest.raises(UserError, match=r"test\.csv: line 2: .* is a link to .*outside\.mp4"):
+        find_clips(listed)
+    clips, _ = find_clips(listed, follow_links=True)
+    assert [clip.split for clip in clips] == ["test", "train", "train", "val"]

@@ -127,7 +127,7 @@ def test_bad_events_and_files_are_named(tmp_path: Path) -> None:
     ball = write(tmp_path / "b.json", {})
     with pytest.raises(UserError, match=r"e\.json: frame 7: found 'serve', expected one of bounce, net, empty_event"):
         read_openttgames(ball, write(tmp_path / "e.json", {"7": "serve"}))
-    with pytest.raises(UserError, match=r"none\.json: no such annotation file"):
+    with pytest.raises(UserError, match=r"none\.json: no such file"):
         read_openttgames(tmp_path / "none.json", None)
     (tmp_path / "u.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"u\.csv: not a UTF-8 text file"):
@@ -151,3 +151,34 @@ def test_bad_events_and_files_are_named(tmp_path: Path) -> None:
 def test_a_bad_table_is_named(content: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"t\.csv: {message}"):
         read_tracknet(write(tmp_path / "t.csv", content), (50, 100))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 100_000, r"not valid JSON: maximum recursion depth"),
+        ('{"1": {"x": ' + "9" * 5000 + ', "y": 2}}', r"not valid JSON: Exceeds the limit"),
+        ('{"1": {"x": ' + "9" * 400 + ', "y": 2}}', r"frame 1, key 'x': found '999.*, expected a finite number"),
+        ('{"1e18": {"x": 1, "y": 2}}', r"key '1e18': found '1e\+18', expected a finite number, at most 1,000,000,000"),
+        ('{"1": [' + "0," * 8_000_001 + "0]}", r"file: found '8,000,003 values', expected at most 8,000,000"),
+        ('{"1": "' + "x" * (64 << 20) + '"}', r"67,108,\d+ bytes, expected a text file of at most 67,108,864"),
+        ('{"1": {"x": 1, "y": 2}\0}', r"line 1 holds a zero byte"),
+    ],
+    ids=["deep", "digits", "huge", "far", "many", "long", "zero"],
+)
+def test_what_would_fill_the_memory_is_refused(content: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"ball\.json: {message}"):
+        read_openttgames(write(tmp_path / "ball.json", content), None)
+
+
+def test_a_double_key_is_found_in_one_pass(tmp_path: Path) -> None:
+    rows = ", ".join(f'"{frame}": 0' for frame in range(100_000))
+    with pytest.raises(UserError, match=r"key '99999': found '\[0, 1\]', expected each key once"):
+        read_openttgames(write(tmp_path / "ball.json", f'{{{rows}, "99999": 1}}'), None)
+
+
+def test_a_table_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"t\.csv: 2,000,001 lines, expected at most 2,000,000"):
+        read_tracknet(write(tmp_path / "t.csv", "Frame,Ball,x,y\n" + "\n" * 2_000_000), (50, 100))
+    with pytest.raises(UserError, match=r"t\.csv: line 2, column Frame: found '1000000000000.0'"):
+        read_tracknet(write(tmp_path / "t.csv", "Frame,Ball,x,y\n1e12,0,0,0"), (50, 100))
