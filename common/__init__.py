@@ -18,10 +18,16 @@ files on disk -> read -> store -> cache -> window -> batch (uint8) -> device: au
 - `heatmaps`: points to heatmaps and back
 - `nets`: encoders and decoders by name, activations, heads
 - `losses`, `metrics`: one file each
-- `optim`, `callbacks`, `checkpoints`: what training needs besides
+- `optim`, `callbacks`: what training needs besides
+- `guard`, `faults`, `finite_validation`: numbers that are not finite kept out, and named; `nets.statistics`
+- `signals`, `loops`, `checkpoints`, `keeper`: asked to stop, between two batches, saved whole, taken up again
+- `ranks`, `watch`: what processes agree on; all end when one does
+- `rows`: metrics.csv, continued over restarts
 - `figures`: pictures for people
 - `export`: ONNX out, parity checked
-- `trainer`, `cli`, `run`, `tracking`: verbs, settings, the folder of a run, Weights & Biases
+- `trainer`, `cli`, `words`, `settings`: verbs and options; what may change in a run that goes on
+- `run`, `tracking`, `sweep`, `parameters`: the folder of a run, Weights & Biases, points of a sweep
+- `trusted`: what a file of somebody else may name
 - `reopen`: a run opened again by its folder
 - `errors`, `files`, `shapes`: the user's mistakes, whole files, the words for axes
 

@@ -1,30 +1,20 @@
-"""What happens beside training: lines of progress, gradient norms, a stop when numbers break, the score table."""
+"""What happens beside training: lines of progress, gradient norms, the score table."""
 
 import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import grad_norm
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 from torch.optim import Optimizer
 
-from common.errors import UserError
-from common.run import link_latest, write_summary
-
-
-class Sourced(Protocol):
-    """A dataset that can say where a sample comes from."""
-
-    def source_of(self, index: int) -> tuple[str, int]:
-        """Name and number for people."""
-        ...
+from common.keeper import RunKeeper
+from common.run import write_summary
 
 
 class EpochLines(Callback):
@@ -57,8 +47,12 @@ class DataStats(Callback):
 
     `data/waited` is the share of the epoch's time that the loop stood waiting for a batch. Of the cache, summed over
     the node: `data/hit_ratio`, `data/misses`, `data/evictions`, `data/hit_gb`, `data/decoded_gb`, `data/decode_s`,
-    `data/damaged`.
+    `data/damaged`. Where damaged samples may be skipped, `data/skipped` counts them.
     """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reads the counters, also where a run goes on in the middle of an epoch."""
+        self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reads the counters."""
@@ -79,16 +73,9 @@ class DataStats(Callback):
             "decode_s": stats.decode_s,
             "damaged": stats.damaged,
         }
+        if loader.skips is not None:  # agreed on by all ranks
+            values["skipped"] = float(loader.skips.agree())
         pl_module.log_dict({f"data/{name}": value for name, value in values.items()}, rank_zero_only=True)
-
-
-class LinkLatest(Callback):
-    """Lets `latest` point to this run once it has a checkpoint: a fit that fails at once leaves the link as it was."""
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Links the run's folder."""
-        if trainer.is_global_zero:
-            link_latest(Path(trainer.default_root_dir))
 
 
 class GradientNorm(Callback):
@@ -106,25 +93,6 @@ class GradientNorm(Callback):
         if trainer.global_step % self.every == 0:
             norms = grad_norm(pl_module, norm_type=2)
             pl_module.log("train/gradient_norm", norms["grad_2.0_norm_total"])
-
-
-class StopOnNonFinite(Callback):
-    """Stops the run at a loss that is not finite, and names the step and the samples."""
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, Tensor], batch_idx: int
-    ) -> None:
-        """Looks at the loss of the batch."""
-        terms = {name: value for name, value in outputs.items() if isinstance(value, Tensor)}
-        if torch.isfinite(terms["loss"]):
-            return
-        dataset: Sourced = trainer.train_dataloader.dataset  # type: ignore[union-attr]
-        samples = ", ".join("{} frame {}".format(*dataset.source_of(index)) for index in batch["index"].tolist())
-        values = ", ".join(f"{name} = {float(value)}" for name, value in terms.items())
-        raise UserError(
-            f"non-finite loss at step {trainer.global_step}: {values}; samples: {samples}. "
-            f"A lower learning rate or --trainer.gradient_clip_val 1 often helps; else look at these samples."
-        )
 
 
 class ScoreTable(Callback):
@@ -147,8 +115,10 @@ class ScoreTable(Callback):
         self._start = time.monotonic()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes how long training took."""
-        self.facts = {"seconds": round(time.monotonic() - self._start, 1), "epochs": trainer.current_epoch}
+        """Notes how long training took, over all its restarts."""
+        keeper = trainer.checkpoint_callback
+        seconds = keeper.seconds if isinstance(keeper, RunKeeper) else time.monotonic() - self._start
+        self.facts = {"seconds": round(seconds, 1), "epochs": trainer.current_epoch}
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prints and writes the test's scores."""

@@ -4,13 +4,12 @@ Settings come from, each over the one before: signatures; `configs/default.yaml`
 checkpoint the `config.yaml` of its run; each `-c FILE`; flags.
 """
 
+import errno
 import logging
 import os
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,27 @@ from typing import Any
 import torch
 import yaml
 from lightning import LightningDataModule, LightningModule
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar, Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 
-from common.callbacks import DataStats, EpochLines, GradientNorm, LinkLatest, ScoreTable, StopOnNonFinite
-from common.checkpoints import AtomicCheckpointIO, checkpoint_callbacks, find_checkpoint, run_of
+from common.callbacks import DataStats, EpochLines, GradientNorm, ScoreTable
+from common.checkpoints import RunCheckpointIO, best, damage, newest, run_of
 from common.errors import UserError
-from common.reopen import run_settings
-from common.run import open_run
+from common.finite_validation import FiniteValidation
+from common.guard import NonFiniteGuard
+from common.keeper import MINE, RunKeeper, Saving
+from common.rows import RowLogger
+from common.run import SUMMARY, is_lead, open_dry_run, open_run
+from common.settings import flat, refuse_changes
+from common.signals import UNFINISHED, Stopped, StopRequest, ignore_signals, stopping_on_signals
 from common.tracking import wandb_logger
 from common.trainer import Trainer, load_weights
-
-EVALUATIONS = ("validate", "test", "predict", "export")
-"""Verbs that take a trained checkpoint."""
+from common.trusted import allowed_by_user, local_file, only_from
+from common.watch.callback import Watch, watched
+from common.words import EVALUATIONS, completed
 
 
 @dataclass(frozen=True)
@@ -62,17 +68,24 @@ class Project:
 
 
 def run(project: Project, args: Sequence[str] | None = None) -> LightningCLI:
-    """Parses the command line and does what it says; a user's mistake ends it with one message and status 2.
+    """Parses the command line and does what it says.
+
+    Exit status: 0 done; 2 a user's mistake, with one message; 85 stopped before the end, to be started again.
 
     Args:
         project: what to run.
         args: the words after the program's name; `sys.argv` by default.
     """
-    words = list(sys.argv[1:] if args is None else args)
+    words, allowed = allowed_by_user(sys.argv[1:] if args is None else args)
     _quieten()
     try:
-        with _with_run_config(project, words) as full:
-            return _cli_class(project)(
+        with (
+            watched(),
+            stopping_on_signals() as request,
+            only_from(allowed),
+            completed(words, project.name) as full,
+        ):
+            return _cli_class(project, request)(
                 project.module,
                 project.data,
                 trainer_class=project.trainer,
@@ -86,6 +99,18 @@ def run(project: Project, args: Sequence[str] | None = None) -> LightningCLI:
                 },
                 args=full,
             )
+    except Stopped as stopped:
+        if is_lead():
+            again = "the same command goes on from here" if words[:1] == ["fit"] else "start it again"
+            print(f"stopped by {stopped.reason}: {again} (exit status {UNFINISHED})", file=sys.stderr, flush=True)
+        if args is None:
+            ignore_signals()  # a late one would change the status
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"error: {error.filename}: no space left on the disk; free some, then start again", file=sys.stderr)
+        raise SystemExit(2) from None
     except UserError as error:
         message = str(error).rpartition("UserError: ")[2]  # a loader's process puts its traceback before it
         print(f"error: {message.strip()}", file=sys.stderr)
@@ -96,7 +121,11 @@ class Cli(LightningCLI):
     """LightningCLI with run folders, two more verbs, and the score printed at the end."""
 
     project: Project
+    request: StopRequest
     output: Path
+    dry: bool
+    resume: str | None
+    settings: dict[str, Any]
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -110,12 +139,20 @@ class Cli(LightningCLI):
             "verbose",
             "weights_only",
         }
-        return dict.fromkeys(("prepare", "fit", *EVALUATIONS), given)
+        return dict.fromkeys(("prepare", "check", "fit", *EVALUATIONS), given)
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser whose errors become `UserError`s; see `only_from`."""
+        return super().init_parser(**kwargs | {"exit_on_error": False})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The options of a run."""
         parser.add_argument(
-            "--run", type=str | None, default=None, help="Name of the run; job and task, or the time, by default."
+            "--run",
+            type=str | None,
+            default=None,
+            help="Name of the run; if it is there, it goes on. Default: the "
+            "cluster job's, or that of an unfinished run with the same settings, or the time.",
         )
         parser.add_argument("--runs", type=str, default="runs", help="Folder of the runs of all projects.")
         parser.add_argument(
@@ -127,6 +164,11 @@ class Cli(LightningCLI):
             default=None,
             help="Checkpoint whose weights a fit starts from; to go on with a run instead, give --ckpt_path.",
         )
+        parser.add_argument("--sweep", type=str | None, default=None, help="W&B-style sweep file, read offline.")
+        parser.add_argument("--point", type=int | None, default=None, help="Number of a point of the sweep, from 0.")
+        parser.add_class_arguments(Saving, "save")
+        parser.add_class_arguments(NonFiniteGuard, "guard", skip={"delayed"})
+        parser.add_class_arguments(Watch, "watch")
         for name in self.project.links:
             parser.link_arguments(f"model.{name}", f"data.{name}")
 
@@ -135,81 +177,125 @@ class Cli(LightningCLI):
         self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
-        """Finds the run's folder and what its trainer lacks."""
-        config = self.config[self.subcommand]
+        """Finds the run's folder, what it goes on from, and what its trainer lacks."""
+        config, trainer = self.config[self.subcommand], self.config[self.subcommand].trainer
         runs = Path(config.runs) / self.project.name
+        self.dry, self.resume = bool(trainer.fast_dev_run), None
+        trainer.use_distributed_sampler = False  # the data module shards exactly
+        if trainer.precision is None:
+            on_gpu = torch.cuda.is_available() and trainer.accelerator != "cpu"
+            trainer.precision = "16-mixed" if on_gpu else "32-true"
         if self.subcommand == "fit":
-            self.output = open_run(runs, config.run)
+            self._limit_time(trainer)
+            self.settings = flat(yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False)))
+            self.output = open_dry_run(runs) if self.dry else open_run(runs, config.run, self.settings)
+            self.resume = None if self.dry else self._resume(config.ckpt_path)
         elif self.subcommand in EVALUATIONS:
             self.output = run_of(Path(config.ckpt_path)) / self.subcommand
         else:
             self.output = runs
-        config.trainer.default_root_dir = str(self.output)
-        config.trainer.use_distributed_sampler = False  # the data module shards exactly
-        if config.trainer.precision is None:
-            on_gpu = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
-            config.trainer.precision = "16-mixed" if on_gpu else "32-true"
+        trainer.default_root_dir = str(self.output)
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """The trainer with the callbacks, the logger and the checkpoint writer of every run."""
         given = self._get(self.config_init, "trainer")
         kwargs |= {
-            "plugins": [*(given["plugins"] or []), AtomicCheckpointIO()],
-            "callbacks": [*(given["callbacks"] or []), *self._callbacks(bool(given["fast_dev_run"]))],
+            "plugins": [*(given["plugins"] or []), RunCheckpointIO(self._check_settings), *_environment()],
+            "callbacks": [*(given["callbacks"] or []), *self._callbacks()],
+            "enable_checkpointing": self.subcommand == "fit" and not self.dry,
             "enable_progress_bar": given["enable_progress_bar"] is not False and sys.stdout.isatty(),
             "enable_model_summary": bool(given["enable_model_summary"]),
             "logger": self._loggers()
             if given["logger"] is None and self.subcommand == "fit"
             else given["logger"] or False,
         }
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        self._get(self.config_init, "watch").attach(trainer)
+        return trainer
 
     def before_fit(self) -> None:
-        """Starts from another run's weights, if asked to."""
-        if self._get(self.config, "start_from"):
-            load_weights(self.model, self._get(self.config, "start_from"))
+        """Starts from another run's weights, if asked to and not on its way already."""
+        start = self._get(self.config, "start_from")
+        if start and self.resume is None:
+            load_weights(self.model, str(local_file(start, "--start_from")))
 
     def after_fit(self) -> None:
         """Scores the best checkpoint on the test split, or on the validation split where there is none."""
         trainer: Any = self.trainer
-        best = self.output / "checkpoints" / "best.ckpt"
-        if trainer.fast_dev_run or trainer.interrupted or not best.is_file():
+        if self.dry:
+            return
+        folder = self.output / "checkpoints"
+        whole = [one.path for one in best(folder) if damage(one.path) is None]
+        chosen = whole[0] if whole else newest(folder)
+        if chosen is None:
             return
         tested = len(self.datamodule.datasets["test"])
         if not tested and trainer.is_global_zero:
             print("no test split: the scores below are of the validation split, by which the checkpoint was chosen")
         verb = trainer.test if tested else trainer.validate
-        verb(self.model, datamodule=self.datamodule, ckpt_path=str(best), verbose=False, weights_only=True)
+        verb(self.model, datamodule=self.datamodule, ckpt_path=str(chosen), verbose=False, weights_only=True)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
         if subcommand in ("validate", "test"):
             kwargs |= {"verbose": False, "weights_only": True}
-        return kwargs | ({"weights_only": True} if subcommand == "fit" else {})
+        return kwargs | ({"weights_only": True, "ckpt_path": self.resume} if subcommand == "fit" else {})
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: hyperparameters inside a checkpoint never beat the command line."""
 
-    def _callbacks(self, dry: bool) -> list[Callback]:
+    def _limit_time(self, trainer: Any) -> None:
+        """`max_time` is this process's: Lightning's would count the time before a restart too, and end at once."""
+        if trainer.max_time is not None:
+            self.request.set_time_limit(float(Timer(trainer.max_time).time_remaining() or 0))
+            trainer.max_time = None
+
+    def _resume(self, given: str | None) -> str | None:
+        """The checkpoint to go on from: the run's newest, else the one given."""
+        found = newest(self.output / "checkpoints")
+        if found is None and given:
+            found = local_file(given, "--ckpt_path")
+        if found is not None and is_lead():
+            print(f"going on from {found}", flush=True)
+        return None if found is None else str(found)
+
+    def _check_settings(self, path: Path, checkpoint: Mapping[str, Any]) -> None:
+        """Refuses to train on from a checkpoint of other settings; says what changed and may."""
+        if self.trainer.state.fn != "fit":
+            return
+        if MINE not in checkpoint:
+            raise UserError(
+                f"{path}: no checkpoint to go on from, as it has no settings; --start_from takes its weights"
+            )
+        lines = refuse_changes(checkpoint[MINE]["settings"], self.settings, where=str(path))
+        if lines and self.trainer.is_global_zero:
+            print("\n".join(lines), flush=True)
+
+    def _callbacks(self) -> list[Callback]:
         leading, shown = self.project.shown[0], list(self.project.shown)
         advice = self.project.advice if self.subcommand == "fit" else ""
-        table = ScoreTable(shown=shown, leading=leading, path=self.output / "summary.json", advice=advice)
+        table = ScoreTable(shown=shown, leading=leading, path=self.output / SUMMARY, advice=advice)
         callbacks: list[Callback] = [table, *self.project.callbacks(self.output)]
         if self.subcommand == "fit":
             every = self._get(self.config, "trainer").log_every_n_steps or 50
             lines = ["train/loss_epoch", "val/loss", f"val/{leading}", "data/hit_ratio", "data/waited"]
-            callbacks += [DataStats(), EpochLines(lines), GradientNorm(every), StopOnNonFinite()]
-            if not dry:
-                folder = self.output / "checkpoints"
-                callbacks += [
-                    LearningRateMonitor(),
-                    LinkLatest(),
-                    *checkpoint_callbacks(folder, monitor=f"val/{leading}", mode="max"),
-                ]
+            callbacks += [DataStats(), EpochLines(lines), GradientNorm(every)]  # the norm, then the guard
+            callbacks += [self._get(self.config_init, "guard"), FiniteValidation()]
+            callbacks += [] if self.dry else [LearningRateMonitor(), self._keeper()]
         return callbacks + ([RichProgressBar()] if sys.stdout.isatty() else [])
 
+    def _keeper(self) -> RunKeeper:
+        return RunKeeper(
+            self.output / "checkpoints",
+            self._get(self.config_init, "save"),
+            latest=Path(self._get(self.config, "runs")) / self.project.name / "latest",
+            monitor=f"val/{self.project.shown[0]}",
+            settings=self.settings,
+            seed=int(self._get(self.config, "seed_everything") or 0),
+        )
+
     def _loggers(self) -> list[Logger]:
-        loggers: list[Logger] = [CSVLogger(self.output, name="", version="")]
+        loggers: list[Logger] = [RowLogger(self.output)]
         if self._get(self.config, "wandb"):
             loggers.append(wandb_logger(self.project.name, self.output))
         return loggers
@@ -224,42 +310,15 @@ class _SaveConfig(SaveConfigCallback):
             self.parser.save(self.config, str(path), skip_none=False, overwrite=True, multifile=False)
 
 
-def _cli_class(project: Project) -> type[Cli]:
-    return type("Cli", (Cli,), {"project": project})
+def _cli_class(project: Project, request: StopRequest) -> type[Cli]:
+    return type("Cli", (Cli,), {"project": project, "request": request})
 
 
-@contextmanager
-def _with_run_config(project: Project, words: list[str]) -> Iterator[list[str]]:
-    """The command line with the configuration of the checkpoint's run inserted, for verbs that take a checkpoint.
-
-    Only the model's and the data's settings are taken. Yields the words to parse.
-    """
-    if not words or words[0] not in EVALUATIONS or {"-h", "--help"} & set(words):
-        yield words
-        return
-    checkpoint = _option(words, "--ckpt_path")
-    if checkpoint is None:
-        checkpoint = str(find_checkpoint(Path(_option(words, "--runs") or "runs") / project.name))
-        print(f"checkpoint: {checkpoint}")
-        words = [*words, "--ckpt_path", checkpoint]
-    if not Path(checkpoint).is_file():
-        raise UserError(f"--ckpt_path: no file {checkpoint}")
-    settings = run_settings(run_of(Path(checkpoint)))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "run.yaml"
-        path.write_text(yaml.safe_dump(settings))
-        yield [words[0], "--config", str(path), *words[1:]]
-
-
-def _option(words: Sequence[str], name: str) -> str | None:
-    """The value of an option as `--name value` or `--name=value`; the last one counts."""
-    found = None
-    for word, following in zip(words, [*words[1:], None], strict=True):
-        if word == name:
-            found = following
-        elif word.startswith(f"{name}="):
-            found = word.removeprefix(f"{name}=")
-    return found
+def _environment() -> list[Any]:
+    """How processes of a cluster job find each other; a job's own shell, without srun, is a workstation."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return []
+    return [SLURMEnvironment(auto_requeue=False) if "SLURM_STEP_ID" in os.environ else LightningEnvironment()]
 
 
 def _quieten() -> None:

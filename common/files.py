@@ -44,6 +44,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def link(path: Path, target: Path) -> None:
+    """Lets `path` point to `target`, which lies in the same folder or below it, at once."""
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}~{os.getpid()}~link.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target.relative_to(path.parent))
+    temporary.replace(path)
+
+
 def sweep(folder: Path) -> None:
     """Removes what dead writers left under `folder`: temporary files of ended processes of this host, or a day old."""
     for path in folder.rglob(".*.tmp*"):

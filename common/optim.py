@@ -27,6 +27,10 @@ class WarmupCosine(LRScheduler):
         self.total_steps = 1
         super().__init__(optimizer)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Without the run's length: one that is continued with more epochs takes its new length."""
+        return {key: value for key, value in super().state_dict().items() if key != "total_steps"}
+
     def get_lr(self) -> list[float | Tensor]:
         """Rates of the parameter groups at this step."""
         return [rate * self.factor(self.last_epoch) for rate in self.base_lrs]

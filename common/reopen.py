@@ -7,10 +7,14 @@ from typing import Any, TypeVar
 
 import yaml
 from jsonargparse import ArgumentParser
+from lightning import LightningModule
 
+from common.checkpoints import BEST
 from common.errors import UserError
+from common.trusted import only_from
 
 Data = TypeVar("Data")
+Module = TypeVar("Module", bound=LightningModule)
 
 
 def find_run(folder: Path, *, project: str) -> Path:
@@ -31,7 +35,14 @@ def run_settings(run: Path) -> dict[str, Any]:
             f"{path}: no such file; expected the run's configuration there, two folders above a checkpoint: keep "
             f"checkpoints in the folder of their run (move or copy the whole folder)"
         )
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"{path}: not a configuration ({str(error).splitlines()[0]}); use the one that fit wrote"
+        ) from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: holds a {type(config).__name__}, expected the settings that fit wrote")
     return {key: config[key] for key in ("model", "data") if key in config}
 
 
@@ -56,11 +67,23 @@ def run_data(run: Path, kind: type[Data], **told: Any) -> Data:
         kind: class of the data module.
         told: arguments that the model gives, such as its window.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(kind, "data")
-    try:
-        config = parser.parse_object({"data": run_settings(run).get("data", {}) | told})
-    except ArgumentError as error:
-        raise UserError(f"{run / 'config.yaml'}: {error}; is it from another version of the code?") from error
-    data: Data = parser.instantiate_classes(config)["data"]
+    with only_from():
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(kind, "data")
+        try:
+            config = parser.parse_object({"data": run_settings(run).get("data", {}) | told})
+        except ArgumentError as error:
+            raise UserError(f"{run / 'config.yaml'}: {error}; is it from another version of the code?") from error
+        data: Data = parser.instantiate_classes(config)["data"]
     return data
+
+
+def run_module(run: Path, kind: type[Module]) -> Module:
+    """The trained module of a run: its best checkpoint, on the CPU.
+
+    Args:
+        run: folder of the run.
+        kind: class of the module.
+    """
+    with only_from():  # a checkpoint names the classes of its network
+        return kind.load_from_checkpoint(run / "checkpoints" / BEST, weights_only=True, map_location="cpu")

@@ -1,59 +1,92 @@
-"""One run, one folder: its name, its latest link, its summary."""
+"""One run, one folder: its name, its lock, its latest link, its summary."""
 
+import errno
+import fcntl
 import json
 import math
 import os
 import platform
 import shlex
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from common.files import write_text
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+from common.errors import UserError
+from common.files import link, sweep, write_text
+from common.settings import refuse_changes
+
+NOTE, SUMMARY = "run.json", "summary.json"
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "segmentation-models-pytorch", "timm", "kornia", "numpy")
 _NAME = "DENSE_RUN_NAME"  # hands the name to the processes that Lightning starts for the other devices
 
 
-def run_name() -> str:
-    """A name for a new run: the cluster job and array task it belongs to, or the time.
+def open_run(root: Path, name: str | None, settings: Mapping[str, Any]) -> Path:
+    """The folder of the run that a command means, made, locked against other jobs, and noted in its `run.json`.
 
-    All processes of one job get the same name.
-    """
-    env = os.environ
-    job = env.get("SLURM_ARRAY_JOB_ID") or env.get("SLURM_JOB_ID") or env.get("PBS_JOBID", "").split(".")[0]
-    task = env.get("SLURM_ARRAY_TASK_ID") or env.get("PBS_ARRAY_INDEX")
-    if job:
-        return f"j{job.split('[')[0]}" + (f"-t{task}" if task else "")
-    return env.get(_NAME) or time.strftime("%Y%m%d-%H%M%S")
-
-
-def open_run(root: Path, name: str | None) -> Path:
-    """Makes the folder of a run.
+    It is `<root>/<name>`, in an array job `<root>/<name>/t<task>`. The name is the one given; else that of the cluster
+    job, which a requeued job keeps; else that of an unfinished run of the same settings and code, as to begin anew
+    would only repeat it; else the time.
 
     Args:
         root: folder of a project's runs.
-        name: of the run; a `run_name` by default, made unique where such a run exists.
+        name: of the run.
+        settings: flat, as JSON has them.
+
+    Raises:
+        UserError: another process is at work in that folder; or its checkpoints are of other settings; or processes
+            started from outside have no common name.
     """
-    inherited = _NAME in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
-    folder = root / (name or run_name())
-    if not inherited and name is None and not folder.name.startswith("j"):
-        folder = _unique(folder)  # a job's processes must agree without talking; others start in one process
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ[_NAME] = folder.name
+    lead, note = is_lead(), _note(settings)
+    inherited = os.environ.get(_NAME)
+    if inherited and not lead:
+        return root / inherited
+    given = name or _job()
+    if given is None and (not lead or "TORCHELASTIC_RUN_ID" in os.environ):
+        raise UserError("processes that are started from outside need a common name of their run: give --run NAME")
+    folder = (
+        root / given / _task() if given else _unfinished(root, note) or _unique(root / time.strftime("%Y%m%d-%H%M%S"))
+    )
+    if lead:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not _lock(folder):
+            raise UserError(
+                f"{folder}: in use by {_holder(folder)}; two jobs in one run folder would spoil each other. Wait for "
+                "it, end it, or give another --run NAME"
+            )
+        before = _read_note(folder)
+        if before and any((folder / "checkpoints").glob("step-*.ckpt")):
+            refuse_changes(before["settings"], note["settings"], where=str(folder))
+            if before["source"] != note["source"]:
+                print(f"run: the code has changed since {folder} was last started", flush=True)
+        sweep(folder)
+        write_text(folder / NOTE, json.dumps(note, indent=1) + "\n")
+    os.environ[_NAME] = str(folder.relative_to(root))
     return folder
 
 
-def link_latest(folder: Path) -> None:
-    """Lets `latest`, beside a run's folder, point to it."""
-    temporary = folder.with_name(f".latest-{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(folder.name)
-    temporary.replace(folder.with_name("latest"))
+def is_lead() -> bool:
+    """Whether this process is the first of its run, as far as the environment tells before processes have met."""
+    return getattr(rank_zero_only, "rank", 0) in (0, None) and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def open_dry_run(root: Path) -> Path:
+    """A folder for a run that leaves no checkpoint."""
+    return _unique(root / "fast_dev_run" / time.strftime("%Y%m%d-%H%M%S"))
+
+
+def link_latest(root: Path, folder: Path) -> None:
+    """Lets `latest`, in the folder of a project's runs, point to a run."""
+    link(root / "latest", folder)
 
 
 def write_summary(
@@ -98,9 +131,90 @@ def commit() -> str | None:
     return text.strip()
 
 
+@lru_cache
+def source_digest() -> str:
+    """Changes with any Python file of the program."""
+    digest, top = blake2b(digest_size=8), Path(__file__).resolve().parents[1]
+    for path in sorted([*top.glob("common/**/*.py"), *top.glob("projects/**/*.py")]):
+        digest.update(str(path.relative_to(top)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def versions() -> dict[str, str]:
     """Python's version and those of the packages that numbers depend on."""
     return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+
+
+def _job() -> str | None:
+    """The name that all processes of a cluster job agree on."""
+    env = os.environ
+    job = env.get("SLURM_ARRAY_JOB_ID") or env.get("SLURM_JOB_ID") or env.get("PBS_JOBID", "").split(".")[0]
+    return f"j{job.split('[')[0]}" if job else None
+
+
+def _task() -> str:
+    """The folder of an array's task in that of its run; none outside arrays."""
+    task = os.environ.get("SLURM_ARRAY_TASK_ID") or os.environ.get("PBS_ARRAY_INDEX")
+    return f"t{task}" if task else ""
+
+
+def _note(settings: Mapping[str, Any]) -> dict[str, Any]:
+    facts = {"host": socket.gethostname(), "pid": os.getpid(), "job": _job(), "started": time.strftime("%F %T")}
+    return facts | {"command": shlex.join(command()), "source": source_digest(), "settings": dict(settings)}
+
+
+def _unfinished(root: Path, note: Mapping[str, Any]) -> Path | None:
+    """The newest run that a kill left unfinished, of the same settings and code; locked."""
+    for path in sorted(root.glob(f"*/{NOTE}"), reverse=True):
+        if path.parent.is_symlink():
+            continue
+        same = all(_read_note(path.parent).get(key) == note[key] for key in ("settings", "source"))
+        if same and not (path.parent / SUMMARY).exists() and _lock(path.parent):
+            print(
+                f"run: {path.parent} is unfinished, with these settings and this code: going on with it "
+                "(--run NAME begins another)",
+                flush=True,
+            )
+            return path.parent
+    return None
+
+
+def _read_note(folder: Path) -> dict[str, Any]:
+    try:
+        note: dict[str, Any] = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return note
+
+
+def _holder(folder: Path) -> str:
+    note = _read_note(folder)
+    job = f", job {note['job']}" if note.get("job") else ""
+    return f"process {note.get('pid', '?')} on {note.get('host', '?')}{job}, since {note.get('started', '?')}"
+
+
+def _lock(folder: Path) -> bool:
+    """Takes the run for this process until it ends, however it ends; whether that was possible.
+
+    A record lock: the system gives it up with the process, loader processes do not inherit it, NFS carries it.
+    """
+    if folder in _locks:
+        return True
+    file = (folder / "lock").open("a")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            file.close()
+            return False
+        print(
+            f"{folder}: no locks on this file system ({error.strerror}): see that no other job works in it", flush=True
+        )
+    _locks[folder] = file
+    return True
+
+
+_locks: dict[Path, TextIO] = {}  # closing one would give it up
 
 
 def _unique(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Weights & Biases, which must never stop a run."""
 
 import os
+from hashlib import blake2b
 from pathlib import Path
 
 from lightning.pytorch.loggers import WandbLogger
@@ -19,4 +20,5 @@ def wandb_logger(project: str, folder: Path) -> WandbLogger:
     mode = os.environ.get("WANDB_MODE") or ("online" if logged_in else "offline")
     if mode == "offline":
         print(f"wandb: no login, so it records offline; `wandb sync {folder}/wandb/offline-run-*` uploads it later")
-    return WandbLogger(project=project, name=folder.name, save_dir=folder, mode=mode)
+    identity = blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()  # a run that goes on is the same run
+    return WandbLogger(project=project, name=folder.name, id=identity, resume="allow", save_dir=folder, mode=mode)

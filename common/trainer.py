@@ -1,14 +1,18 @@
 """The Trainer that every project uses: Lightning's, with verbs of its own."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
 from lightning import LightningDataModule, LightningModule
 
+from common.checkpoints import load
+from common.data.check import check_data
 from common.data.datamodule import PlannedDataModule
 from common.errors import UserError
 from common.export import Parity
+from common.loops import install_loops
 
 
 class ExportableModule(LightningModule):
@@ -20,7 +24,16 @@ class ExportableModule(LightningModule):
 
 
 class Trainer(lightning.Trainer):
-    """Lightning's Trainer; its public methods are the verbs of the command line."""
+    """Lightning's Trainer; its public methods are the verbs of the command line.
+
+    Its training goes on from any batch (`common.loops`), and signals are left to `common.signals`: Lightning would
+    talk to other ranks inside the handler.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        install_loops(self)
+        self._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
     def prepare(self, model: LightningModule, datamodule: PlannedDataModule) -> None:
         """Decode and check the data once, before training; says what is left out and why.
@@ -31,6 +44,16 @@ class Trainer(lightning.Trainer):
         """
         datamodule.prepare_data()
         datamodule.setup("fit")
+
+    def check(self, model: LightningModule, datamodule: PlannedDataModule) -> None:
+        """Read every record of the data once and list what cannot be read; the exit status is 1 if there is any.
+
+        Args:
+            model: not used; its settings, such as the window, are the data's.
+            datamodule: is prepared, then read.
+        """
+        if not check_data(datamodule, Path(self.default_root_dir) / "check.csv"):
+            raise SystemExit(1)
 
     def export(
         self, model: ExportableModule, datamodule: LightningDataModule, *, ckpt_path: str, output: str | None = None
@@ -53,9 +76,7 @@ class Trainer(lightning.Trainer):
 
 def load_weights(model: LightningModule, path: str) -> None:
     """Loads a checkpoint's weights into a module of the same configuration; a file can run no code."""
-    if not Path(path).is_file():
-        raise UserError(f"ckpt_path: no file {path}")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = load(Path(path))
     try:
         model.load_state_dict(state["state_dict"])
     except RuntimeError as error:

@@ -1,7 +1,7 @@
 """Settings that every test shares."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,19 @@ import torch  # after OMP_NUM_THREADS, which it reads once
 
 torch.set_num_threads(1)
 
+RANKS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "DENSE_RUN_NAME")
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _no_traces_of_several_ranks() -> Iterator[None]:
+    """Lightning leaves the address of a run's ranks in the environment, where the next run would take it up."""
+    before = {name: os.environ.get(name) for name in RANKS}
+    yield
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
 
 
 @pytest.fixture

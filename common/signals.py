@@ -1,0 +1,95 @@
+"""Stopping on request: by signal, or by the clock."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+UNFINISHED = 85
+"""Exit status of a run that was stopped before its end and goes on when it is started again.
+
+85 is what BSD's sysexits and the shells leave free, and what SLURM's and PBS's scripts here look for.
+"""
+
+_STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class Stopped(SystemExit):
+    """Ends the process with status `UNFINISHED`.
+
+    Args:
+        reason: why, such as "SIGTERM".
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(UNFINISHED)
+        self.reason = reason
+
+
+class StopRequest:
+    """Whether this process was asked to stop.
+
+    In a loop, the request is kept until the loop asks for it, at the end of a batch: nothing is ever saved or ended
+    inside a signal handler, in the middle of a step. Outside of loops it takes effect at once.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets what was asked before."""
+        self.reason: str | None = None
+        self.in_loop = False
+        self.deadline: float | None = None
+        self._process = os.getpid()
+
+    def set_time_limit(self, seconds: float) -> None:
+        """Asks to stop this many seconds from now."""
+        self.deadline = time.monotonic() + seconds
+
+    def asked(self) -> bool:
+        """Whether to stop now; by a signal before, or as the time is over."""
+        if self.reason is None and self.deadline is not None and time.monotonic() > self.deadline:
+            self.reason = "time limit"
+        return self.reason is not None
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """What a signal does."""
+        if os.getpid() != self._process:  # a forked loader worker, which its parent ends
+            return
+        name = signal.Signals(number).name
+        if number == signal.SIGINT and self.reason is not None:  # pressed twice: now
+            raise KeyboardInterrupt
+        self.reason = name
+        if not self.in_loop:
+            raise Stopped(name)
+        os.write(2, f"{name}: stopping after this batch{_AGAIN if number == signal.SIGINT else ''}\n".encode())
+
+
+_AGAIN = "; press again to stop at once, without saving"
+
+request = StopRequest()
+"""Of this process: signals know no other scope."""
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[StopRequest]:
+    """Catches SIGTERM, SIGUSR1 and the first SIGINT meanwhile."""
+    request.reset()
+    before = {number: signal.signal(number, request.handle) for number in _STOPPING}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """What would stop a process does nothing from now on: in loader workers, which their parent ends, and at the end.
+
+    A cluster signals every process of a job.
+    """
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
