@@ -11,13 +11,16 @@ files on disk -> read -> store -> cache -> window -> batch (uint8) -> device: au
 - `data.cache`: records in memory that the node shares; `data.pages`: which lie where, and who goes; `data.sizes`: how
   many fit; `data.slab`: the shared memory and its locks; `data.memory`: how much is free
 - `data.windows`: frames around an anchor
-- `data.samples`, `data.loader`: records to samples, samples to batches in a ring of buffers
+- `data.samples`, `data.loader`: records to samples, samples to batches; `data.fetch`, `data.ring`: by whom, to where
+- `data.skips`, `data.check`: damaged records, left out within a budget or listed beforehand
+- `data.filelists`, `data.folds`: which files are for what; `data.text`, `data.listing`, `data.declared`: sizes that
+  files declare, bounded before they are read
 - `data.datamodule`: all of this as Lightning loaders
 - `data.augment`, `data.standardize`: arithmetic on the device
 - `data.report`, `data.progress`: what was left out, and why; how far it is
 - `heatmaps`: points to heatmaps and back
 - `nets`: encoders and decoders by name, activations, heads
-- `losses`, `metrics`: one file each
+- `losses`, `metrics`: one file each; `losses.parts`, `metrics.mean_loss`: a split's losses, the same on any ranks
 - `optim`, `callbacks`: what training needs besides
 - `guard`, `faults`, `finite_validation`: numbers that are not finite kept out, and named; `nets.statistics`
 - `signals`, `loops`, `checkpoints`, `keeper`: asked to stop, between two batches, saved whole, taken up again

@@ -11,6 +11,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,7 +154,7 @@ def damage(path: Path) -> str | None:
 def newest(folder: Path) -> Path | None:
     """The newest checkpoint that is whole; names the damaged ones that it passes by."""
     found = _steps(folder)
-    for path, older in zip(found, [*found[1:], None], strict=True):
+    for path, older in zip_longest(found, found[1:]):
         reason = damage(path)
         if reason is None:
             return path
