@@ -107,7 +107,7 @@ class RunKeeper(Checkpoint):
         self, trainer: lightning.Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Adds what Lightning leaves out."""
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        metrics = {name: value.detach().cpu().clone() for name, value in trainer.callback_metrics.items()}
         checkpoint[MINE] = {
             "settings": dict(self.settings),
             "world_size": trainer.world_size,
@@ -138,8 +138,7 @@ class RunKeeper(Checkpoint):
                 f"data: the checkpoint was trained on {resumed['samples']} samples, now there are {_samples(trainer)}; "
                 "a run goes on with the data it began with. Restore them, or start a new run (--run NEW)"
             )
-        values = {name: torch.tensor(value) for name, value in resumed["metrics"].items()}
-        trainer._logger_connector._callback_metrics.update(values)
+        trainer._logger_connector._callback_metrics.update(resumed["metrics"])
         restore_running_means(trainer, resumed["means"])
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
