@@ -1,7 +1,9 @@
 """Stopping on request: by signal, or by the clock."""
 
+import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,9 +89,25 @@ def stopping_on_signals() -> Iterator[StopRequest]:
 
 
 def ignore_signals() -> None:
-    """What would stop a process does nothing from now on: in loader workers, which their parent ends, and at the end.
-
-    A cluster signals every process of a job.
-    """
+    """From now on, what would stop this process does nothing: it is ending."""
     for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)
+
+
+def leave_signals_to_parent() -> None:
+    """In a loader's worker: only its parent ends it; what a cluster sends to every process of a job does nothing.
+
+    The parent's own batch may still need it.
+    """
+    for number in (signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with, args=(parent.pid,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

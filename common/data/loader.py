@@ -18,7 +18,7 @@ from common.data.ring import Ring
 from common.data.samples import VALID, Field, Samples
 from common.data.skips import Skips
 from common.errors import UserError
-from common.signals import ignore_signals
+from common.signals import leave_signals_to_parent
 
 Mode = Literal["threads", "fork", "spawn", "forkserver"]
 Last = Literal["short", "drop", "pad"]
@@ -227,4 +227,4 @@ def _as_it_is(answer: Any) -> Any:
 def _begin_work(worker: int) -> None:
     """In a worker: one thread; signals, which a cluster sends to every process of a job, are the parent's."""
     torch.set_num_threads(1)
-    ignore_signals()
+    leave_signals_to_parent()

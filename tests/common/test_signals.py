@@ -1,10 +1,20 @@
+import multiprocessing
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from common.signals import UNFINISHED, Stopped, StopRequest, request, stopping_on_signals
+from common.signals import (
+    UNFINISHED,
+    Stopped,
+    StopRequest,
+    leave_signals_to_parent,
+    request,
+    stopping_on_signals,
+)
 
 
 @pytest.fixture
@@ -54,6 +64,29 @@ def test_a_forked_worker_leaves_signals_to_its_parent(asked: StopRequest) -> Non
         os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert not asked.asked()
+
+
+def _work(answers: Any) -> None:
+    leave_signals_to_parent()
+    answers.put("ready")
+    while True:
+        signal.pause()
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_a_worker_is_ended_by_its_parent_and_by_nobody_else(method: str) -> None:
+    context = multiprocessing.get_context(method)
+    answers = context.Queue()
+    worker = context.Process(target=_work, args=(answers,), daemon=True)
+    worker.start()
+    assert answers.get(timeout=60) == "ready"
+    for number in ("TERM", "USR1", "INT"):
+        subprocess.run(["kill", f"-{number}", str(worker.pid)], check=True)  # from another process
+    worker.join(timeout=1)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(timeout=60)
+    assert worker.exitcode == 0
 
 
 def test_the_clock_asks_too(asked: StopRequest) -> None:
