@@ -52,9 +52,14 @@ def link(path: Path, target: Path) -> None:
     temporary.replace(path)
 
 
-def sweep(folder: Path) -> None:
-    """Removes what dead writers left under `folder`: temporary files of ended processes of this host, or a day old."""
-    for path in folder.rglob(".*.tmp*"):
+def sweep(folder: Path, *, below: bool = True) -> None:
+    """Removes what dead writers left: temporary files of ended processes of this host, or a day old.
+
+    Args:
+        folder: where.
+        below: in the folders in it too.
+    """
+    for path in folder.glob("**/.*.tmp*" if below else ".*.tmp*"):
         writer = re.search(r"~(\d+)~\w+\.tmp", path.name)
         if writer is None:
             continue

@@ -69,6 +69,7 @@ def open_run(root: Path, name: str | None, settings: Mapping[str, Any]) -> Path:
             if before["source"] != note["source"]:
                 print(f"run: the code has changed since {folder} was last started", flush=True)
         sweep(folder)
+        sweep(root, below=False)  # a link to the latest
         write_text(folder / NOTE, json.dumps(note, indent=1) + "\n")
     os.environ[_NAME] = str(folder.relative_to(root))
     return folder

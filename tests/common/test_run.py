@@ -142,8 +142,11 @@ def test_leftovers_of_dead_writers_are_swept(tmp_path: Path) -> None:
     left = tmp_path / "mine" / "checkpoints" / f".step-1.{os.uname().nodename}~999999999~abc.tmp.ckpt"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"torn")
+    torn_link = tmp_path / f".latest.{os.uname().nodename}~999999999~link.tmp"
+    torn_link.symlink_to("mine")
     open_run(tmp_path, "mine", SETTINGS)
     assert not left.exists()
+    assert not torn_link.is_symlink()
 
 
 def test_summary_holds_scores_baselines_and_origin(tmp_path: Path) -> None:
