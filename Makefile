@@ -1,12 +1,12 @@
 # make fit [PROJECT=ball] [ARGS="--data.root FOLDER"]   set up, then train
-# make test | check | bench                             set up, then test, check the code, measure speed
+# make test | check | bench | soak                      set up, then test, check the code, measure speed, kill runs
 PROJECT ?= ball
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: fit test check bench constraints clean
+.PHONY: fit test check bench soak constraints clean
 .DELETE_ON_ERROR:
 
 fit: $(READY)
@@ -23,6 +23,9 @@ check: $(READY)
 
 bench: $(READY)
 	set -e; for script in benchmarks/bench_*.py; do $(BIN)/python $$script; done
+
+soak: $(READY)
+	$(BIN)/python benchmarks/soak.py $(ARGS)
 
 # uv installs the pinned set in seconds; where it is not to be had, pip does the same in minutes.
 $(READY): pyproject.toml constraints.txt

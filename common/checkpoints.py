@@ -169,14 +169,25 @@ def step_path(folder: Path, step: int) -> Path:
 
 
 def keep_newest(folder: Path, written: Path) -> None:
-    """Links `last.ckpt` to what was just written and removes what is older than the one before it.
-
-    What claims to be newer is of a future that this run left when it went back to an older checkpoint.
-    """
+    """Links `last.ckpt` to what was just written and removes what is older than the one before it."""
     link(folder / LAST, written)
-    others = [path for path in _steps(folder) if path != written]
-    for path in [path for path in others if path > written] + [path for path in others if path < written][KEPT - 1 :]:
+    for path in [path for path in _steps(folder) if path != written][KEPT - 1 :]:
         path.unlink(missing_ok=True)
+
+
+def drop_left(folder: Path, *, resumed: Path | None, written: Path) -> None:
+    """Removes checkpoints of a future that was left: newer than the one that training went on from, but damaged.
+
+    To be called at the first save, when there are two whole ones again: a damaged one must not count as the second.
+
+    Args:
+        folder: of the checkpoints.
+        resumed: what training went on from; None from nothing of this folder.
+        written: the first since.
+    """
+    for path in _steps(folder):
+        if path != written and (resumed is None or path.name > resumed.name):
+            path.unlink(missing_ok=True)
 
 
 def keep_best(folder: Path, source: Path, *, step: int, score: float, count: int) -> None:

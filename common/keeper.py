@@ -14,7 +14,7 @@ from lightning import LightningModule
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
-from common.checkpoints import keep_best, keep_newest, require_loadable, step_path
+from common.checkpoints import drop_left, keep_best, keep_newest, require_loadable, step_path
 from common.data.plan import sample_seeds
 from common.errors import UserError
 from common.files import link
@@ -68,6 +68,7 @@ class RunKeeper(Checkpoint):
         self.monitor, self.settings, self.seed = monitor, settings, seed
         self.seconds = 0.0  # of training, over all restarts
         self.written: Path | None = None
+        self._from: Path | None = None
         self._trainer: lightning.Trainer | None = None
         self._saved_step, self._saved_at, self._started = 0, time.monotonic(), time.monotonic()
         self._resumed: dict[str, Any] = {}
@@ -87,8 +88,10 @@ class RunKeeper(Checkpoint):
             trainer.fit_loop.epoch_loop.places = self
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
-        """A run that starts afresh starts its tables afresh."""
-        if not trainer.ckpt_path:
+        """Notes where the run starts; one that starts afresh starts its tables afresh."""
+        start = Path(trainer.ckpt_path) if trainer.ckpt_path else None
+        self._from = start if start is not None and start.parent == self.folder else None
+        if start is None:
             _rewind(trainer, {})
 
     def on_load_checkpoint(
@@ -181,7 +184,9 @@ class RunKeeper(Checkpoint):
         """Makes what the network draws a function of (seed, batch, rank)."""
         batch = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
         draw = int(sample_seeds(np.array([batch]), seed=self.seed, epoch=self.trainer.global_rank)[0])
-        torch.manual_seed(draw)
+        torch.default_generator.manual_seed(draw)  # `torch.manual_seed` seeds devices that are not there, for .4 ms
+        if self.trainer.strategy.root_device.type == "cuda":
+            torch.cuda.manual_seed(draw)
         random.seed(draw)
         np.random.seed(draw % 2**32)  # the generator that libraries use
 
@@ -220,8 +225,11 @@ class RunKeeper(Checkpoint):
         self._means = running_means(self.trainer)
         path = step_path(self.folder, self.trainer.global_step)
         self.trainer.save_checkpoint(path, weights_only=False)
-        self._saved_step, self._saved_at, self.written = self.trainer.global_step, time.monotonic(), path
+        first, self.written = self.written is None, path
+        self._saved_step, self._saved_at = self.trainer.global_step, time.monotonic()
         if self.trainer.is_global_zero:
+            if first:
+                drop_left(self.folder, resumed=self._from, written=path)
             keep_newest(self.folder, path)
             link(self.latest, self.folder.parent)
 

@@ -11,6 +11,7 @@ from common.checkpoints import (
     RunCheckpointIO,
     best,
     damage,
+    drop_left,
     find_checkpoint,
     keep_best,
     keep_newest,
@@ -45,12 +46,24 @@ def test_the_newest_two_are_kept_and_last_is_the_last(tmp_path: Path) -> None:
     assert load(tmp_path / LAST)["step"] == 15
 
 
-def test_a_future_that_was_left_is_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("again", "kept"), [(7, [5, 7]), (10, [5, 10]), (12, [5, 12])])
+def test_a_damaged_one_does_not_count_as_the_second(tmp_path: Path, again: int, kept: list[int]) -> None:
     for step in (5, 10):
         keep_newest(tmp_path, save(tmp_path, step))
-    keep_newest(tmp_path, save(tmp_path, 7))  # 10 was damaged, the run went back to 5
-    assert newest(tmp_path) == step_path(tmp_path, 7)
-    assert not step_path(tmp_path, 10).exists()
+    step_path(tmp_path, 10).write_bytes(b"torn")
+    resumed = newest(tmp_path)
+    assert resumed == step_path(tmp_path, 5)
+    written = save(tmp_path, again)
+    drop_left(tmp_path, resumed=resumed, written=written)
+    keep_newest(tmp_path, written)
+    assert [path.name for path in sorted(tmp_path.glob("step-*"))] == [step_path(tmp_path, step).name for step in kept]
+    assert newest(tmp_path) == written
+
+
+def test_a_run_that_starts_afresh_leaves_nothing_of_before(tmp_path: Path) -> None:
+    save(tmp_path, 10).write_bytes(b"torn")
+    drop_left(tmp_path, resumed=None, written=save(tmp_path, 5))
+    assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000005.ckpt"]
 
 
 def test_the_best_are_kept_by_score_then_by_step(tmp_path: Path) -> None:
