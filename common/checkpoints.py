@@ -190,6 +190,12 @@ def drop_left(folder: Path, *, resumed: Path | None, written: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def drop_best(folder: Path) -> None:
+    """Removes what an earlier training of the same name, of which nothing else is left, kept for its score."""
+    for one in best(folder):
+        one.path.unlink(missing_ok=True)
+
+
 def keep_best(folder: Path, source: Path, *, step: int, score: float, count: int) -> None:
     """Keeps a checkpoint as one of the best `count` if it is; higher scores are better.
 
@@ -218,8 +224,10 @@ def best(folder: Path) -> list[Best]:
     """The checkpoints that are kept for their score, the best first."""
     found = []
     for path in folder.glob("best-*.ckpt"):
-        _, step, score = path.stem.split("-", maxsplit=2)
-        value = float(score)
+        named = re.fullmatch(r"best-(\d{8,})-(nan|-?inf|-?[\d.]+(?:e[+-]\d+)?)", path.stem)
+        if named is None or not path.is_file():  # somebody's copy
+            continue
+        step, value = named[1], float(named[2])
         found.append(Best(value if value == value else float("-inf"), int(step), path))  # noqa: PLR0124
     return sorted(found, key=lambda one: one.rank)[::-1]
 
@@ -256,4 +264,5 @@ def run_of(checkpoint: Path) -> Path:
 
 def _steps(folder: Path) -> list[Path]:
     """The checkpoints by step, the newest first."""
-    return sorted(folder.glob("step-*.ckpt"), reverse=True)
+    named = [path for path in folder.glob("step-*.ckpt") if re.fullmatch(r"step-\d{8,}", path.stem) and path.is_file()]
+    return sorted(named, reverse=True)

@@ -199,8 +199,13 @@ class Cli(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """The trainer with the callbacks, the logger and the checkpoint writer of every run."""
         given = self._get(self.config_init, "trainer")
+        plugins = given["plugins"] or []
         kwargs |= {
-            "plugins": [*(given["plugins"] or []), RunCheckpointIO(self._check_settings), *_environment()],
+            "plugins": [
+                *(plugins if isinstance(plugins, list) else [plugins]),
+                RunCheckpointIO(self._check_settings),
+                *_environment(),
+            ],
             "callbacks": [*(given["callbacks"] or []), *self._callbacks()],
             "enable_checkpointing": self.subcommand == "fit" and not self.dry,
             "enable_progress_bar": given["enable_progress_bar"] is not False and sys.stdout.isatty(),

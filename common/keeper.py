@@ -11,10 +11,10 @@ import lightning
 import numpy as np
 import torch
 from lightning import LightningModule
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 from lightning.pytorch.loggers import Logger
 
-from common.checkpoints import drop_left, keep_best, keep_newest, require_loadable, step_path
+from common.checkpoints import drop_best, drop_left, keep_best, keep_newest, require_loadable, step_path
 from common.data.plan import sample_seeds
 from common.errors import UserError
 from common.files import link
@@ -67,7 +67,7 @@ class RunKeeper(Checkpoint):
         self.folder, self.saving, self.latest = folder, saving, latest
         self.monitor, self.settings, self.seed = monitor, settings, seed
         self.seconds = 0.0  # of training, over all restarts
-        self.written: Path | None = None
+        self._written = False
         self._from: Path | None = None
         self._trainer: lightning.Trainer | None = None
         self._saved_step, self._saved_at, self._started = 0, time.monotonic(), time.monotonic()
@@ -119,6 +119,7 @@ class RunKeeper(Checkpoint):
             "means": self._means,
             "metrics": metrics,
             "should_stop": trainer.should_stop,
+            "accumulate": trainer.accumulate_grad_batches,  # which a callback may schedule
             "seconds": self.seconds + time.monotonic() - self._started,
         }
 
@@ -141,6 +142,7 @@ class RunKeeper(Checkpoint):
                 f"data: the checkpoint was trained on {resumed['samples']} samples, now there are {_samples(trainer)}; "
                 "a run goes on with the data it began with. Restore them, or start a new run (--run NEW)"
             )
+        trainer.accumulate_grad_batches = resumed["accumulate"]
         trainer._logger_connector._callback_metrics.update(resumed["metrics"])
         restore_running_means(trainer, resumed["means"])
 
@@ -172,6 +174,7 @@ class RunKeeper(Checkpoint):
         """Stops inside a validation, which starts over later."""
         if self._agreed():
             if trainer.state.fn == "fit" and not trainer.sanity_checking:  # before the first step there is nothing
+                _take_back_averages(trainer, pl_module)
                 self._save()
             self._stop()
 
@@ -203,8 +206,6 @@ class RunKeeper(Checkpoint):
     def after_validation(self) -> None:
         """Saves, and keeps the best."""
         self._save()
-        if self._validated:
-            self._keep_best()
         if self._agreed():
             self._stop()
 
@@ -222,28 +223,39 @@ class RunKeeper(Checkpoint):
         return (every is not None and steps >= every) or minutes >= self.saving.every_minutes
 
     def _save(self) -> None:
+        """Writes a checkpoint; as one of the best first, since a run that goes on from it does not validate again."""
         self._means = running_means(self.trainer)
-        path = step_path(self.folder, self.trainer.global_step)
-        self.trainer.save_checkpoint(path, weights_only=False)
-        first, self.written = self.written is None, path
-        self._saved_step, self._saved_at = self.trainer.global_step, time.monotonic()
+        path, pending = step_path(self.folder, self.trainer.global_step), self.folder / "pending.ckpt"
+        self.trainer.save_checkpoint(pending, weights_only=False)
         if self.trainer.is_global_zero:
-            if first:
+            self._keep_best(pending)
+            pending.replace(path)
+            if not self._written:
                 drop_left(self.folder, resumed=self._from, written=path)
             keep_newest(self.folder, path)
             link(self.latest, self.folder.parent)
+        self._written, self._validated = True, False
+        self._saved_step, self._saved_at = self.trainer.global_step, time.monotonic()
 
-    def _keep_best(self) -> None:
-        self._validated = False
-        score = self.trainer.callback_metrics.get(self.monitor)
-        if score is not None and self.trainer.is_global_zero and self.written is not None:
+    def _keep_best(self, source: Path) -> None:
+        score = self.trainer.callback_metrics.get(self.monitor) if self._validated else None
+        if score is not None:
+            if not self._written and self._from is None:
+                drop_best(self.folder)
             step = self.trainer.global_step
-            keep_best(self.folder, self.written, step=step, score=float(score), count=self.saving.best)
+            keep_best(self.folder, source, step=step, score=float(score), count=self.saving.best)
 
 
 def _samples(trainer: lightning.Trainer) -> dict[str, int]:
     datasets = getattr(trainer.datamodule, "datasets", {})  # type: ignore[attr-defined]
     return {name: len(samples) for name, samples in datasets.items()}
+
+
+def _take_back_averages(trainer: lightning.Trainer, pl_module: LightningModule) -> None:
+    """Averaged weights stand in for the trained ones during a validation; a checkpoint wants the trained ones."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging):
+            callback.on_validation_epoch_end(trainer, pl_module)
 
 
 def _require_whole_steps(trainer: lightning.Trainer) -> None:

@@ -44,6 +44,11 @@ class EpochLoop(_TrainingEpochLoop):
     places: Places | None = None
     validation_pending = False
 
+    @property
+    def done(self) -> bool:
+        """Whether the epoch is over, its validation too."""
+        return super().done and not (self.restarting and self.validation_pending)
+
     def advance(self, data_fetcher: Any) -> None:
         """One batch; none where the run was left before a validation."""
         if self.restarting and self.validation_pending:
@@ -61,8 +66,7 @@ class EpochLoop(_TrainingEpochLoop):
             self.places.after_batch()
         super().on_advance_end(data_fetcher)
         self.validation_pending = False
-        last = self._num_ready_batches_reached()  # then the epoch's end follows
-        if self.places is None or last:
+        if self.places is None or self._is_training_done:  # then the epoch's end follows
             return
         if validating:
             self.places.after_validation()
@@ -84,6 +88,11 @@ class EpochLoop(_TrainingEpochLoop):
 
 class FitLoop(_FitLoop):
     """The epochs."""
+
+    @property
+    def done(self) -> bool:
+        """Whether training is over, the end of its last epoch too."""
+        return super().done and not (self.restarting and self.epoch_loop.batch_progress.current.ready > 0)
 
     def advance(self) -> None:
         """One epoch."""

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
@@ -46,6 +47,10 @@ def open_run(root: Path, name: str | None, settings: Mapping[str, Any]) -> Path:
         UserError: another process is at work in that folder; or its checkpoints are of other settings; or processes
             started from outside have no common name.
     """
+    if name and not re.fullmatch(r"[^\W_][\w.=+@ -]*", name):
+        raise UserError(
+            f"--run: found {name!r}; expected letters, digits and . = + @ _ - or spaces, a letter or digit first"
+        )
     lead, note = is_lead(), _note(settings)
     inherited = os.environ.get(_NAME)
     if inherited and not lead:

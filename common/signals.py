@@ -15,7 +15,7 @@ UNFINISHED = 85
 85 is what BSD's sysexits and the shells leave free, and what SLURM's and PBS's scripts here look for.
 """
 
-_STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(SystemExit):
@@ -78,9 +78,14 @@ request = StopRequest()
 
 @contextmanager
 def stopping_on_signals() -> Iterator[StopRequest]:
-    """Catches SIGTERM, SIGUSR1 and the first SIGINT meanwhile."""
+    """Catches SIGTERM, SIGUSR1, SIGHUP and the first SIGINT meanwhile, but what is ignored, as by `nohup`.
+
+    In a thread beside the main one, where Python takes no handlers, signals do what they did.
+    """
     request.reset()
-    before = {number: signal.signal(number, request.handle) for number in _STOPPING}
+    caught = _STOPPING if threading.current_thread() is threading.main_thread() else ()
+    heard = [number for number in caught if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, request.handle) for number in heard}
     try:
         yield request
     finally:
@@ -99,7 +104,7 @@ def leave_signals_to_parent() -> None:
 
     The parent's own batch may still need it.
     """
-    for number in (signal.SIGUSR1, signal.SIGINT):
+    for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:

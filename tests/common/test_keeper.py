@@ -2,11 +2,13 @@
 
 import random
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, GradientAccumulationScheduler
 from torch import Tensor
 
 from common.checkpoints import LAST, best, load, newest, step_path
@@ -55,6 +57,11 @@ CASES: dict[str, dict[str, Any]] = {
     "one batch an epoch": {"data": {"train": 3, "val": 2}, "max_epochs": 5},
     "threads": {"data": {"num_workers": 2}},
     "two best": {"saving": Saving(best=2)},
+    "steps end within an epoch": {"max_steps": 13, "max_epochs": 9},
+    "steps end with an epoch": {"max_steps": 14, "max_epochs": -1},
+    "steps end with a validation": {"max_steps": 12, "max_epochs": -1, "val_check_interval": 4},
+    "averaged weights": {"callbacks": [EMAWeightAveraging(decay=0.9)]},
+    "accumulated by schedule": {"callbacks": [GradientAccumulationScheduler({0: 1, 1: 3})]},
 }
 
 
@@ -62,14 +69,14 @@ CASES: dict[str, dict[str, Any]] = {
 def test_stopped_anywhere_and_taken_up_is_the_same_training(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = CASES[case]
+    options = deepcopy(CASES[case])
     train(tmp_path / "whole", **options)
     expected = final(tmp_path / "whole")
     draw = random.Random(case)
     for number in range(6):
         run = tmp_path / str(number)
         stops = [draw.randrange(1, 16) for _ in range(draw.randrange(1, 6))]
-        train_with_stops(run, stops, monkeypatch, **options)
+        train_with_stops(run, stops, monkeypatch, **deepcopy(CASES[case]))
         got = final(run)
         assert list(differences(expected[0], got[0])) == [], stops
         assert got[1:] == expected[1:], stops
