@@ -90,7 +90,7 @@ class GradientNorm(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Logs the norm."""
-        if trainer.global_step % self.every == 0:
+        if (trainer.global_step + 1) % self.every == 0:  # the step whose row is logged
             norms = grad_norm(pl_module, norm_type=2)
             pl_module.log("train/gradient_norm", norms["grad_2.0_norm_total"])
 

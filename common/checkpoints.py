@@ -152,8 +152,13 @@ def damage(path: Path) -> str | None:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; names the damaged ones that it passes by."""
-    found = _steps(folder)
+    """The newest checkpoint that is whole; names the damaged ones that it passes by.
+
+    One that was kept for its score will do where no other is whole: training can go on from it too.
+    """
+    found = [*_steps(folder), *[one.path for one in sorted(best(folder), key=lambda one: -one.step)]]
+    if not _steps(folder):
+        return None
     for path, older in zip_longest(found, found[1:]):
         reason = damage(path)
         if reason is None:

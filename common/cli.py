@@ -22,6 +22,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar, Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from common.callbacks import DataStats, EpochLines, GradientNorm, ScoreTable
 from common.checkpoints import RunCheckpointIO, best, damage, newest, run_of
@@ -252,7 +253,12 @@ class Cli(LightningCLI):
     def _limit_time(self, trainer: Any) -> None:
         """`max_time` is this process's: Lightning's would count the time before a restart too, and end at once."""
         if trainer.max_time is not None:
-            self.request.set_time_limit(float(Timer(trainer.max_time).time_remaining() or 0))
+            try:
+                self.request.set_time_limit(float(Timer(trainer.max_time).time_remaining() or 0))
+            except MisconfigurationException:
+                raise UserError(
+                    f"trainer.max_time: found {trainer.max_time!r}; expected DD:HH:MM:SS, such as 00:07:50:00"
+                ) from None
             trainer.max_time = None
 
     def _resume(self, given: str | None) -> str | None:
@@ -262,6 +268,10 @@ class Cli(LightningCLI):
             found = local_file(given, "--ckpt_path")
         if found is not None and is_lead():
             print(f"going on from {found}", flush=True)
+            if (self.output / SUMMARY).is_file():
+                print(
+                    "finished before: it is scored again; --trainer.max_epochs with more epochs trains on", flush=True
+                )
         return None if found is None else str(found)
 
     def _check_settings(self, path: Path, checkpoint: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import tempfile
 import time
@@ -48,7 +49,10 @@ def link(path: Path, target: Path) -> None:
     """Lets `path` point to `target`, which lies in the same folder or below it, at once."""
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}~{os.getpid()}~link.tmp")
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target.relative_to(path.parent))
+    try:
+        temporary.symlink_to(target.relative_to(path.parent))
+    except OSError:  # a file system without links
+        shutil.copyfile(target, temporary)
     temporary.replace(path)
 
 

@@ -1,5 +1,6 @@
 """Keeps a run: saves it while it goes on, stops it when asked to, takes it up again."""
 
+import contextlib
 import random
 import time
 from collections.abc import Mapping
@@ -233,7 +234,8 @@ class RunKeeper(Checkpoint):
             if not self._written:
                 drop_left(self.folder, resumed=self._from, written=path)
             keep_newest(self.folder, path)
-            link(self.latest, self.folder.parent)
+            with contextlib.suppress(OSError):  # a folder of that name, or a file system without links
+                link(self.latest, self.folder.parent)
         self._written, self._validated = True, False
         self._saved_step, self._saved_at = self.trainer.global_step, time.monotonic()
 
@@ -261,6 +263,11 @@ def _take_back_averages(trainer: lightning.Trainer, pl_module: LightningModule) 
 def _require_whole_steps(trainer: lightning.Trainer) -> None:
     """Checkpoints hold no half-added gradients, so validations must fall between optimizer steps."""
     window, interval = trainer.accumulate_grad_batches, trainer.val_check_batch
+    if trainer.check_val_every_n_epoch is None and trainer.num_training_batches % window:  # counted over epochs
+        raise UserError(
+            f"trainer.check_val_every_n_epoch null: with epochs of {trainer.num_training_batches} batches and optimizer "
+            f"steps of {window} (trainer.accumulate_grad_batches) a validation would fall inside one; set it to 1"
+        )
     if isinstance(interval, int) and interval < trainer.num_training_batches and interval % window:
         raise UserError(
             f"trainer.val_check_interval: a validation every {interval} batches would fall inside an optimizer step of "

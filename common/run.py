@@ -28,6 +28,7 @@ from common.settings import refuse_changes
 NOTE, SUMMARY = "run.json", "summary.json"
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "segmentation-models-pytorch", "timm", "kornia", "numpy")
+_TAKEN = ("latest", "fast_dev_run")
 _NAME = "DENSE_RUN_NAME"  # hands the name to the processes that Lightning starts for the other devices
 
 
@@ -47,9 +48,10 @@ def open_run(root: Path, name: str | None, settings: Mapping[str, Any]) -> Path:
         UserError: another process is at work in that folder; or its checkpoints are of other settings; or processes
             started from outside have no common name.
     """
-    if name and not re.fullmatch(r"[^\W_][\w.=+@ -]*", name):
+    if name and (name in _TAKEN or not re.fullmatch(r"[^\W_][\w.=+@ -]{0,99}", name)):
         raise UserError(
-            f"--run: found {name!r}; expected letters, digits and . = + @ _ - or spaces, a letter or digit first"
+            f"--run: found {name!r}; expected up to 100 letters, digits, . = + @ _ - and spaces, a letter or digit "
+            f"first, and not one of {', '.join(_TAKEN)}"
         )
     lead, note = is_lead(), _note(settings)
     inherited = os.environ.get(_NAME)
@@ -187,10 +189,10 @@ def _unfinished(root: Path, note: Mapping[str, Any]) -> Path | None:
 
 def _read_note(folder: Path) -> dict[str, Any]:
     try:
-        note: dict[str, Any] = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return note
+    return note if isinstance(note, dict) and {"settings", "source"} <= note.keys() else {}
 
 
 def _holder(folder: Path) -> str:

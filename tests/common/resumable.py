@@ -1,6 +1,7 @@
 """A small training with everything that has a state, to be stopped and taken up again."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def train_with_stops(run: Path, stops: Sequence[int], patch: Any, **options: Any
         with patch.context() as inside:
             StopAt(ask).install(inside)
             try:
-                train(run, **options)
+                train(run, **deepcopy(options))  # callbacks of a new process
                 return count
             except Stopped:
                 count += 1

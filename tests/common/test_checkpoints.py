@@ -126,6 +126,15 @@ def test_a_damaged_newest_is_passed_by_and_named(tmp_path: Path, capsys: pytest.
     )
 
 
+def test_a_best_one_stands_in_where_no_other_is_whole(tmp_path: Path) -> None:
+    keep_best(tmp_path, save(tmp_path, 2), step=2, score=0.7, count=1)
+    step_path(tmp_path, 2).write_bytes(b"torn")
+    save(tmp_path, 5).write_bytes(b"torn")
+    found = newest(tmp_path)
+    assert found is not None
+    assert load(found)["step"] == 2
+
+
 def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:

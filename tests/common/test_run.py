@@ -138,7 +138,7 @@ def test_checkpoints_of_other_settings_are_refused_and_the_note_stays(tmp_path: 
     assert open_run(tmp_path, "mine", SETTINGS | {"trainer.max_epochs": 12}) == folder
 
 
-@pytest.mark.parametrize("name", ["..", ".", "a/b", "/tmp/x", "-x", "a\nb", "~x"])
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "/tmp/x", "-x", "a\nb", "~x", "latest", "n" * 101])
 def test_names_that_are_no_folder_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="--run: found"):
         open_run(tmp_path, name, SETTINGS)
