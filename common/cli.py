@@ -19,10 +19,10 @@ import yaml
 from lightning import LightningDataModule, LightningModule
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar, Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from common.callbacks import DataStats, EpochLines, GradientNorm, ScoreTable
 from common.checkpoints import RunCheckpointIO, best, damage, newest, run_of
