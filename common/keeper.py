@@ -266,7 +266,7 @@ def _require_whole_steps(trainer: lightning.Trainer) -> None:
     if trainer.check_val_every_n_epoch is None and trainer.num_training_batches % window:  # counted over epochs
         raise UserError(
             f"trainer.check_val_every_n_epoch null: with epochs of {trainer.num_training_batches} batches and "
-            f"optimizer steps of {window} (trainer.accumulate_grad_batches) a validation would fall inside one; set it to 1"
+            f"optimizer steps of {window} (trainer.accumulate_grad_batches) a validation falls inside one; set it to 1"
         )
     if isinstance(interval, int) and interval < trainer.num_training_batches and interval % window:
         raise UserError(
