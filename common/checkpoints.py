@@ -212,6 +212,7 @@ def keep_best(folder: Path, source: Path, *, step: int, score: float, count: int
         count: how many to keep.
     """
     path = folder / f"best-{step:08d}-{score:.9g}.ckpt"
+    score = float(f"{score:.9g}")  # as the names have it, so that ties are ties
     for old in best(folder):
         if old.step == step and old.path != path:  # the same step, done again after a restart
             old.path.unlink(missing_ok=True)

@@ -38,7 +38,7 @@ from common.tracking import wandb_logger
 from common.trainer import Trainer, load_weights
 from common.trusted import allowed_by_user, local_file, only_from
 from common.watch.callback import Watch, watched
-from common.words import EVALUATIONS, completed
+from common.words import EVALUATIONS, completed, option
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ def run(project: Project, args: Sequence[str] | None = None) -> LightningCLI:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        print(f"error: {error.filename}: no space left on the disk; free some, then start again", file=sys.stderr)
+        place = error.filename or option(words, "--runs") or "runs"
+        print(f"error: {place}: no space left on the disk; free some, then start again", file=sys.stderr)
         raise SystemExit(2) from None
     except UserError as error:
         message = str(error).rpartition("UserError: ")[2]  # a loader's process puts its traceback before it
@@ -189,7 +190,7 @@ class Cli(LightningCLI):
         if self.subcommand == "fit":
             self._limit_time(trainer)
             self.settings = flat(yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False)))
-            self.output = open_dry_run(runs) if self.dry else open_run(runs, config.run, self.settings)
+            self.output = open_dry_run(runs) if self.dry else self._open(runs, config)
             self.resume = None if self.dry else self._resume(config.ckpt_path)
         elif self.subcommand in EVALUATIONS:
             self.output = run_of(Path(config.ckpt_path)) / self.subcommand
@@ -261,9 +262,14 @@ class Cli(LightningCLI):
                 ) from None
             trainer.max_time = None
 
+    def _open(self, runs: Path, config: Any) -> Path:
+        return open_run(runs, config.run, self.settings, start=(config.start_from, config.ckpt_path))
+
     def _resume(self, given: str | None) -> str | None:
         """The checkpoint to go on from: the run's newest, else the one given."""
         found = newest(self.output / "checkpoints")
+        if given and found is not None and is_lead():
+            print(f"--ckpt_path {given}: not used, as the run has checkpoints of its own")
         if found is None and given:
             found = local_file(given, "--ckpt_path")
         if found is not None and is_lead():

@@ -35,6 +35,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would lock colleagues out of a shared folder
         temporary.replace(path)
         _sync(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write that finds the disk full does not say where
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -12,7 +12,13 @@ import lightning
 import numpy as np
 import torch
 from lightning import LightningModule
-from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    Checkpoint,
+    ModelPruning,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers import Logger
 
 from common.checkpoints import drop_best, drop_left, keep_best, keep_newest, require_loadable, step_path
@@ -86,6 +92,7 @@ class RunKeeper(Checkpoint):
         """Tells the loops whom to tell."""
         self._trainer = trainer
         if stage == "fit":
+            _refuse_callbacks(trainer)
             trainer.fit_loop.epoch_loop.places = self
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: LightningModule) -> None:
@@ -251,6 +258,16 @@ class RunKeeper(Checkpoint):
 def _samples(trainer: lightning.Trainer) -> dict[str, int]:
     datasets = getattr(trainer.datamodule, "datasets", {})  # type: ignore[attr-defined]
     return {name: len(samples) for name, samples in datasets.items()}
+
+
+def _refuse_callbacks(trainer: lightning.Trainer) -> None:
+    """Some of Lightning's callbacks keep what they need in no checkpoint."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, StochasticWeightAveraging | ModelPruning | BatchSizeFinder):
+            raise UserError(
+                f"trainer.callbacks: {type(callback).__name__} keeps a state that no checkpoint holds, so a stopped "
+                "training could not go on; for averaged weights take EMAWeightAveraging"
+            )
 
 
 def _take_back_averages(trainer: lightning.Trainer, pl_module: LightningModule) -> None:

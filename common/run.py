@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from importlib.metadata import version
@@ -32,7 +32,9 @@ _TAKEN = ("latest", "fast_dev_run")
 _NAME = "DENSE_RUN_NAME"  # hands the name to the processes that Lightning starts for the other devices
 
 
-def open_run(root: Path, name: str | None, settings: Mapping[str, Any]) -> Path:
+def open_run(
+    root: Path, name: str | None, settings: Mapping[str, Any], *, start: Sequence[str | None] = (None, None)
+) -> Path:
     """The folder of the run that a command means, made, locked against other jobs, and noted in its `run.json`.
 
     It is `<root>/<name>`, in an array job `<root>/<name>/t<task>`. The name is the one given; else that of the cluster
@@ -43,6 +45,7 @@ def open_run(root: Path, name: str | None, settings: Mapping[str, Any]) -> Path:
         root: folder of a project's runs.
         name: of the run.
         settings: flat, as JSON has them.
+        start: checkpoints that the run was told to begin with.
 
     Raises:
         UserError: another process is at work in that folder; or its checkpoints are of other settings; or processes
@@ -53,7 +56,7 @@ def open_run(root: Path, name: str | None, settings: Mapping[str, Any]) -> Path:
             f"--run: found {name!r}; expected up to 100 letters, digits, . = + @ _ - and spaces, a letter or digit "
             f"first, and not one of {', '.join(_TAKEN)}"
         )
-    lead, note = is_lead(), _note(settings)
+    lead, note = is_lead(), _note(settings) | {"start": list(start)}
     inherited = os.environ.get(_NAME)
     if inherited and not lead:
         return root / inherited
@@ -176,7 +179,7 @@ def _unfinished(root: Path, note: Mapping[str, Any]) -> Path | None:
     for path in sorted(root.glob(f"*/{NOTE}"), reverse=True):
         if path.parent.is_symlink():
             continue
-        same = all(_read_note(path.parent).get(key) == note[key] for key in ("settings", "source"))
+        same = all(_read_note(path.parent).get(key) == note[key] for key in ("settings", "source", "start"))
         if same and not (path.parent / SUMMARY).exists() and _lock(path.parent):
             print(
                 f"run: {path.parent} is unfinished, with these settings and this code: going on with it "
@@ -208,7 +211,10 @@ def _lock(folder: Path) -> bool:
     """
     if folder in _locks:
         return True
-    file = (folder / "lock").open("a")
+    try:
+        file = (folder / "lock").open("a")
+    except PermissionError:  # a colleague's
+        return False
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -1,5 +1,6 @@
 """Stopping on request: by signal, or by the clock."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -7,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 UNFINISHED = 85
@@ -67,7 +69,8 @@ class StopRequest:
         self.reason = name
         if not self.in_loop:
             raise Stopped(name)
-        os.write(2, f"{name}: stopping after this batch{_AGAIN if number == signal.SIGINT else ''}\n".encode())
+        with contextlib.suppress(OSError):  # a terminal or a pipe that is gone must not end the step
+            os.write(2, f"{name}: stopping after this batch{_AGAIN if number == signal.SIGINT else ''}\n".encode())
 
 
 _AGAIN = "; press again to stop at once, without saving"
@@ -110,6 +113,12 @@ def leave_signals_to_parent() -> None:
     if parent is not None and parent.pid is not None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with, args=(parent.pid,), daemon=True).start()
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()  # killed; a worker of a fork server would never hear of it
+    os._exit(0)
 
 
 def _end_with(parent: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, GradientAccumulationScheduler
+from lightning.pytorch.callbacks import EMAWeightAveraging, GradientAccumulationScheduler, StochasticWeightAveraging
 from torch import Tensor
 
 from common.checkpoints import LAST, best, load, newest, step_path
@@ -191,3 +191,8 @@ def test_impossible_saving_is_refused(saving: dict[str, Any]) -> None:
 def test_a_validation_inside_an_accumulated_step_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"val_check_interval: a validation every 3 batches .* step of 2 batches"):
         train(tmp_path, accumulate_grad_batches=2, val_check_interval=3)
+
+
+def test_callbacks_that_cannot_go_on_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="StochasticWeightAveraging keeps a state that no checkpoint holds"):
+        train(tmp_path, callbacks=[StochasticWeightAveraging(0.01)])

@@ -62,6 +62,12 @@ def test_an_unfinished_run_of_the_same_settings_goes_on(
     assert open_run(tmp_path, None, SETTINGS) != first
 
 
+def test_a_run_told_to_begin_with_other_weights_is_another_run(tmp_path: Path) -> None:
+    first = open_run(tmp_path, None, SETTINGS)
+    release()
+    assert open_run(tmp_path, None, SETTINGS, start=("best.ckpt", None)) != first
+
+
 def _open(root: Path, name: str | None, answer: Any) -> None:
     try:
         answer.put(str(open_run(root, name, SETTINGS)))
