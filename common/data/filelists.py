@@ -7,14 +7,23 @@ A list names files by their paths from the data root. Whatever it says, no path 
 twice, and none is in two splits: a model would be tested on what it has learned from.
 """
 
-from collections.abc import Iterator, Sequence
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from common.data.text import read_table
 from common.errors import UserError
+from common.files import write_text
 
 SPLITS = ("train", "val", "test")
+
+FILELISTS = "filelists"
+"""Folder of a data root, in which lists hold nothing but names of files."""
+
+HEADERS = ("name", "file", "filename", "scene")
+"""Words that such a list may begin with."""
 
 
 @dataclass(frozen=True)
@@ -112,3 +121,80 @@ def _refuse_doubles(rows: Sequence[Listed]) -> None:
             what = "twice" if other.split == listed.split else f"for {other.split} and for {listed.split}"
             raise UserError(f"{listed.origin}: {file} is listed {what}, before at {other.origin}; keep one of the two")
         first[file.resolve()] = listed
+
+
+def read_filelists(root: Path, folder: Path, *, follow_links: bool = False) -> list[Listed]:
+    """The rows of `filelists/train.csv`, `val.csv` and `test.csv`: one column, names of files in one folder.
+
+    The first line may be one of `HEADERS`. Lists other than that for training may be empty or absent.
+
+    Args:
+        root: the data root.
+        folder: that the named files are in.
+        follow_links: whether a symbolic link may lead out of that folder.
+
+    Raises:
+        UserError: no list for training or none in it, a list that is not of this form, or one that names what is not
+            a file in the folder, or a file twice.
+    """
+    lists = find_lists(root / FILELISTS)
+    if "train" not in lists:
+        raise UserError(f"{root / FILELISTS / 'train.csv'}: no such list; write one file name to a line")
+    rows = [
+        row for split, file in lists.items() for row in _named(file, split, folder=folder, follow_links=follow_links)
+    ]
+    if not any(row.split == "train" for row in rows):
+        raise UserError(f"{lists['train']}: names nothing, expected one file of {folder} or more to train on")
+    _refuse_doubles(rows)
+    return rows
+
+
+def _named(file: Path, split: str, *, folder: Path, follow_links: bool) -> Iterator[Listed]:
+    for number, (line, cells) in enumerate(read_table(file)):
+        origin, cell = f"{file}: line {line}", cells[0].strip()
+        if len(cells) != 1:
+            raise UserError(f"{origin}: {len(cells)} cells, expected one name; a comma in a name needs quotes")
+        if number == 0 and cell.lower() in HEADERS:
+            continue
+        if "/" in cell or "\\" in cell:
+            raise UserError(f"{origin}: found {cell[:200]!r}, expected the name of a file in {folder}, without folders")
+        path = _file(cell, folder, where=origin)
+        if not follow_links:
+            _refuse_links_out([path], folder, origin)
+        yield Listed(split, (path,), origin)
+
+
+def write_filelists(root: Path, names: Mapping[str, Sequence[str]], *, overwrite: bool = False) -> None:
+    """Writes `filelists/<split>.csv` for each split; a split without names gets an empty list.
+
+    A run that is killed meanwhile leaves no list for training, so that no half of it is taken for the whole.
+
+    Args:
+        root: the data root.
+        names: of files, by "train", "val" and "test".
+        overwrite: whether lists that are there may go.
+
+    Raises:
+        UserError: lists are there, or a name cannot be written into one.
+    """
+    folder = root / FILELISTS
+    there = find_lists(folder)
+    if there and not overwrite:
+        raise UserError(
+            f"{folder}: holds {', '.join(f'{split}.csv' for split in there)}; move them, or allow to overwrite"
+        )
+    bad = next((name for part in names.values() for name in part if not _can_be_listed(name)), None)
+    if bad is not None:
+        raise UserError(
+            f"{bad!r}: a list holds no names with slashes, line breaks or spaces at the ends; rename the file"
+        )
+    if "train" in there:
+        there["train"].unlink()
+    for split in reversed(SPLITS):
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows([[HEADERS[0]], *([name] for name in names.get(split, ()))])
+        write_text(folder / f"{split}.csv", text.getvalue())
+
+
+def _can_be_listed(name: str) -> bool:
+    return name == name.strip() != "" and name.isprintable() and not set(name) & {"/", "\\"}

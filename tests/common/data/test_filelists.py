@@ -1,8 +1,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from common.data.filelists import find_lists, read_lists
+from common.data import filelists
+from common.data.filelists import find_lists, read_filelists, read_lists, write_filelists
 from common.errors import UserError
 
 
@@ -122,3 +125,125 @@ def test_columns_share_no_file(root: Path) -> None:
 def test_a_bad_list_is_named(content: str | bytes, message: str, root: Path) -> None:
     with pytest.raises(UserError, match=message):
         read_lists(write(root, train=content), ["image", "mask"])
+
+
+# ---- lists of names
+
+
+def lists(root: Path, **content: str | bytes) -> Path:
+    (root / "filelists").mkdir(exist_ok=True)
+    write(root / "filelists", **content)
+    return root
+
+
+@pytest.mark.parametrize("header", ["", "name\n", "File\n", "filename\r\n", "\ufeffscene\n", "\n\nname\n"])
+def test_names_with_and_without_a_header(header: str, root: Path) -> None:
+    lists(root, train=f'{header}a.png\n"g, h.png"\n\n b.png \n', val="", test="c.png")
+    rows = read_filelists(root, root / "images")
+    assert [(row.split, row.files) for row in rows] == [
+        ("train", (root / "images" / "a.png",)), ("train", (root / "images" / "g, h.png",)),
+        ("train", (root / "images" / "b.png",)), ("test", (root / "images" / "c.png",)),
+    ]  # fmt: skip
+    assert rows[-1].origin == f"{root}/filelists/test.csv: line 1"
+
+
+def test_lists_other_than_for_training_may_be_absent(root: Path) -> None:
+    assert len(read_filelists(lists(root, train="a.png\n"), root / "images")) == 1
+    assert len(read_filelists(lists(root, train="a.png\n", val="name\n"), root / "images")) == 1
+    lists(root, val="b.png\n")
+    (root / "filelists" / "train.csv").unlink()
+    with pytest.raises(UserError, match=r"filelists/train\.csv: no such list"):
+        read_filelists(root, root / "images")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"train": ""}, r"train\.csv: names nothing, expected one file of .*images or more"),
+        ({"train": "name\n", "val": "a.png\n"}, r"train\.csv: names nothing"),
+        ({"train": "a.png\nname\n"}, r"train\.csv: line 2: no file 'name' in .*images"),
+        ({"train": "name\na.png\nz.png\n"}, r"train\.csv: line 3: no file 'z\.png' in .*images; mend the list"),
+        ({"train": "a.png,b.png\n"}, "line 1: 2 cells, expected one name; a comma in a name needs quotes"),
+        ({"train": "name,mask\na.png,a.png\n"}, "line 1: 2 cells"),
+        ({"train": "a.png\nb.png\na.png\n"}, r"line 3: .*a\.png is listed twice, before at .*train\.csv: line 1"),
+        ({"train": "a.png\n", "test": "b.png\na.png\n"}, r"test\.csv: line 2: .* for train and for test, before at"),
+        ({"train": "a.png\nnear.png\n"}, "listed twice"),
+        ({"train": "link.png\n"}, r"line 1: .*link\.png is a link to .*secret\.png, outside of .*images"),
+        ({"train": "a.png\n  \n"}, "line 2: found '', expected the path of a file"),
+        ({"train": b"\xff\xfea.png\n"}, "not a UTF-8 text file"),
+        ({"train": '"a.png\n'}, r"train\.csv: line 1: unexpected end of data"),
+    ],
+)  # fmt: skip
+def test_a_bad_list_of_names_is_refused(content: dict[str, str | bytes], message: str, root: Path) -> None:
+    (root / "images" / "near.png").symlink_to("a.png")
+    (root / "images" / "link.png").symlink_to("../../secret.png")
+    with pytest.raises(UserError, match=message):
+        read_filelists(lists(root, **content), root / "images")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["/etc/hosts", "../../secret.png", "..", "images/a.png", "./a.png", r"..\secret.png", r"C:\a.png", "C:a.png", "."],
+)  # fmt: skip
+def test_a_name_leads_nowhere_else(cell: str, root: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.csv: line 2: (found .*, expected|no file '\.' in)"):
+        read_filelists(lists(root, train=f"a.png\n{cell}\n"), root / "images")
+
+
+def test_the_folder_itself_may_lie_elsewhere(root: Path) -> None:
+    (root / "scenes").symlink_to(root / "images")
+    (root / "images" / "link.png").symlink_to("../../secret.png")
+    assert len(read_filelists(lists(root, train="a.png\n"), root / "scenes")) == 1
+    lists(root, train="link.png\n")
+    assert len(read_filelists(root, root / "scenes", follow_links=True)) == 1
+
+
+name = st.text(
+    st.characters(exclude_characters="/\\\0", categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=20
+)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(name.map(lambda text: f"{text.strip()}.png"), min_size=1, max_size=9, unique=True), st.data())
+def test_lists_that_are_written_are_read(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], data: st.DataObject
+) -> None:
+    root = tmp_path_factory.mktemp("lists")
+    names = [listed for listed in names if listed.isprintable() and len(listed.encode()) < 200] or ["a.png"]
+    for listed in names:
+        (root / listed).touch()
+    cut = data.draw(st.integers(1, len(names)))
+    parts = {"train": names[:cut], "val": names[cut:]}
+    write_filelists(root, parts)
+    found = read_filelists(root, root)
+    assert [(row.split, row.files[0].name) for row in found] == [(part, x) for part in parts for x in parts[part]]
+    assert (root / "filelists" / "test.csv").read_text() == "name\n"
+
+
+def test_lists_are_not_overwritten_unless_told(root: Path) -> None:
+    write_filelists(root, {"train": ["a.png"], "val": [], "test": ["b.png"]})
+    with pytest.raises(UserError, match=r"filelists: holds train\.csv, val\.csv, test\.csv; move them, or allow"):
+        write_filelists(root, {"train": ["c.png"]})
+    assert (root / "filelists" / "train.csv").read_text() == "name\na.png\n"
+    write_filelists(root, {"train": ["c.png"]}, overwrite=True)
+    assert [(row.split, row.files[0].name) for row in read_filelists(root, root / "images")] == [("train", "c.png")]
+
+
+def test_a_killed_writer_leaves_no_list_for_training(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_filelists(root, {"train": ["a.png"], "val": ["b.png"]})
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(filelists, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_filelists(root, {"train": ["b.png"], "val": ["a.png"]}, overwrite=True)
+    with pytest.raises(UserError, match=r"train\.csv: no such list"):
+        read_filelists(root, root / "images")
+
+
+@pytest.mark.parametrize("bad", ["a/b.png", r"a\b.png", " a.png", "a.png ", "a\n.png", ""])
+def test_a_name_that_no_list_can_hold_is_refused(bad: str, root: Path) -> None:
+    with pytest.raises(UserError, match="rename the file"):
+        write_filelists(root, {"train": ["a.png"], "test": [bad]})
+    assert not (root / "filelists").exists()
