@@ -41,7 +41,7 @@ def check_data(data: PlannedDataModule, table: Path) -> bool:
     data.checking = True
     data.prepare_data()
     data.setup("fit")
-    sources = {split: samples.source for split, samples in data.datasets.items()}
+    sources = {split: samples.source for split, samples in data.datasets.items() if samples.source is not None}
     records = data.lost_records + check_records(sources, workers=len(os.sched_getaffinity(0)))
     total = len(data.lost_records) + sum(len(source) for source in sources.values())
     problems = [*data.lost_files, *records]

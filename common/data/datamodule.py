@@ -13,7 +13,7 @@ from common.data.loader import BatchLoader, Mode
 from common.data.memory import Budget, free_memory, parse_budget, show_bytes
 from common.data.plan import EpochSampler, ReadPlan
 from common.data.report import Problem
-from common.data.samples import RecordSamples
+from common.data.samples import RecordSamples, Samples
 from common.data.skips import Skips
 from common.data.slab import free_space, job_name, shared_folder
 from common.errors import UserError
@@ -43,11 +43,17 @@ class PlannedDataModule(LightningDataModule):
         skip_damaged: share of the training samples that may be skipped in an epoch, 0..1, because their records cannot
             be read. With 0 the first one ends the run, as in validation and test always.
 
+    Samples that are no `RecordSamples`, such as whole scenes that are read part by part, are not cached.
+
     Attributes:
+        fills_first: whether a cache that holds all is filled before the first epoch, in parallel, or as records are
+            first needed: right where decoding costs little and reading all would take minutes.
         checking: set before `prepare_data` and `setup` by who wants what cannot be read listed, not raised.
         lost_files: that `setup` cannot open, and whose records `datasets` lack.
         lost_records: that `setup` knows it cannot read, and that `datasets` lack.
     """
+
+    fills_first = True
 
     def __init__(
         self,
@@ -75,7 +81,7 @@ class PlannedDataModule(LightningDataModule):
         self.cache_folder = Path(cache_folder) if cache_folder else shared_folder()
         if not self.cache_folder.is_dir():
             raise UserError(f"cache_folder: no folder {self.cache_folder}; make it, on a local disk or in /dev/shm")
-        self.datasets: Mapping[str, RecordSamples] = {}
+        self.datasets: Mapping[str, Samples] = {}
         self.checking = False
         self.lost_files: list[Problem] = []
         self.lost_records: list[Problem] = []
@@ -94,27 +100,26 @@ class PlannedDataModule(LightningDataModule):
         """In order, each sample valid once."""
         return self.loader("test")
 
-    def loader(self, split: str, *, shuffle: bool = False) -> BatchLoader:
-        """The loader of one split; a `UserError` where the split is empty."""
+    def loader(self, split: str, *, shuffle: bool = False, batch_size: int | None = None) -> BatchLoader:
+        """The loader of one split, of the module's batch size or another; a `UserError` where the split is empty."""
         samples = self.datasets[split]
         if not len(samples):
             raise UserError(f"data: the {split} split holds no sample; the report above says what was left out and why")
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(len(samples), seed=self.seed, shuffle=shuffle, rank=rank, world=world, equal=shuffle)
+        size = batch_size or self.batch_size
         loader = BatchLoader(
             samples,
             sampler,
-            batch_size=self.batch_size,
+            batch_size=size,
             workers=self.num_workers,
             mode=self.workers,
-            last="pad" if not shuffle else "drop" if len(sampler) >= self.batch_size else "short",
+            last="pad" if not shuffle else "drop" if len(sampler) >= size else "short",
             skips=self._skips(sampler) if shuffle else None,
         )
-        in_flight = (loader.ahead + 1) * self.batch_size * world
-        plan = ReadPlan(samples.reads, sampler, ranks=self._node_ranks(), in_flight=in_flight)
-        records = samples.cache(plan, budget=self._bytes_for(split), folder=self.cache_folder)
         self._loaders[split] = loader
-        self._prepare(split, records, best_hit_ratio(samples.reads, share=records.share, shuffle=shuffle))
+        if isinstance(samples, RecordSamples):
+            self._cache(split, samples, sampler, in_flight=(loader.ahead + 1) * size * world)
         return loader
 
     def teardown(self, stage: str) -> None:
@@ -123,31 +128,37 @@ class PlannedDataModule(LightningDataModule):
             loader.close()
         self._loaders.clear()
 
+    def _cache(self, split: str, samples: RecordSamples, sampler: EpochSampler, *, in_flight: int) -> None:
+        plan = ReadPlan(samples.reads, sampler, ranks=self._node_ranks(), in_flight=in_flight)
+        records = samples.cache(plan, budget=self._bytes_for(split, samples), folder=self.cache_folder)
+        expected = best_hit_ratio(samples.reads, share=records.share, shuffle=sampler.shuffle)
+        self._prepare(split, records, samples.nbytes, expected)
+
     def _skips(self, sampler: EpochSampler) -> Skips | None:
         if not self.skip_damaged:
             return None
         return Skips(share=self.skip_damaged, samples=len(sampler) * sampler.world, shown=sampler.rank == 0)
 
-    def _bytes_for(self, split: str) -> int:
+    def _bytes_for(self, split: str, samples: RecordSamples) -> int:
         """The split's part of the node's budget."""
         if self._allowed is None:
             self._allowed = self.budget.of(min(free_memory().free, free_space(self.cache_folder)))
-        needed = {name: samples.nbytes for name, samples in self.datasets.items()}
         if self._stays(split):
-            return int(self._allowed * needed[split] / max(sum(needed.get(name, 0) for name in _TRAINED), 1))
-        samples = self.datasets[split]
+            trained = [self.datasets[name] for name in _TRAINED if name in self.datasets]
+            needed = sum(each.nbytes for each in trained if isinstance(each, RecordSamples))
+            return int(self._allowed * samples.nbytes / max(needed, 1))
         batches = _PASSING * self.batch_size * samples.reads.shape[1] / max(len(samples.source), 1)
-        return int(min(self._allowed, needed[split] * min(batches, 1)))
+        return int(min(self._allowed, samples.nbytes * min(batches, 1)))
 
     def _stays(self, split: str) -> bool:
         """Whether the split is read again and again."""
         return split in _TRAINED and (self.trainer is None or self.trainer.state.fn == "fit")
 
-    def _prepare(self, split: str, records: CachedRecords, expected: float) -> None:
+    def _prepare(self, split: str, records: CachedRecords, nbytes: int, expected: float) -> None:
         """Says what fits, and fills the cache where everything does."""
         trainer = self.trainer
         if trainer is None or trainer.is_global_zero:
-            size = show_bytes(int(records.share * self.datasets[split].nbytes))
+            size = show_bytes(int(records.share * nbytes))
             why = "" if self._stays(split) else ", enough for neighbours in one pass"
             print(
                 f"cache: {split}: {records.capacity:,} of {len(records):,} records, {records.share:.0%} ({size} in "
@@ -155,7 +166,7 @@ class PlannedDataModule(LightningDataModule):
                 flush=True,
             )
         whole_run = trainer is not None and trainer.state.fn == "fit" and trainer.limit_train_batches == 1.0
-        if records.share == 1 and whole_run and trainer is not None and trainer.local_rank == 0:
+        if self.fills_first and records.share == 1 and whole_run and trainer is not None and trainer.local_rank == 0:
             records.fill(workers=len(os.sched_getaffinity(0)), tolerant=self._loaders[split].skips is not None)
 
     def _node_ranks(self) -> range:

@@ -34,7 +34,12 @@ class Samples(ABC):
     """What a loader reads: samples of fixed shapes, fetched a batch at a time.
 
     `fetch` is a function of its arguments: it may run in any thread or process, in any order.
+
+    Attributes:
+        source: the records that the samples are made of, if they are: what `check` reads.
     """
+
+    source: "RecordSource | None" = None
 
     @property
     @abstractmethod
@@ -111,6 +116,8 @@ class RecordSamples(Samples):
         source: of the records.
         reads: records of each sample.
     """
+
+    source: RecordSource
 
     def __init__(self, source: RecordSource, reads: Integer[np.ndarray, "samples reads"]) -> None:
         self.source, self.reads = source, reads
