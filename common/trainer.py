@@ -1,5 +1,6 @@
 """The Trainer that every project uses: Lightning's, with verbs of its own."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from common.checkpoints import load
 from common.data.check import check_data
 from common.data.datamodule import PlannedDataModule
 from common.errors import UserError
-from common.export import Parity
+from common.export.parity import Parity
 from common.loops import install_loops
 
 
@@ -66,12 +67,16 @@ class Trainer(lightning.Trainer):
             ckpt_path: the trained checkpoint.
             output: the file; beside the checkpoint by default.
         """
-        load_weights(model, ckpt_path)
-        path = Path(output) if output else Path(ckpt_path).with_suffix(".onnx")
-        parity = model.export(path)
-        print(
-            f"{path}: largest relative difference to PyTorch {parity.relative_error:.1e} over inputs of {parity.shapes}"
-        )
+        write_export(model, ckpt_path, output, model.export)
+
+
+def write_export(model: ExportableModule, ckpt_path: str, output: str | None, export: Callable[[Path], Parity]) -> Path:
+    """Exports a checkpoint's network, beside the checkpoint if no file is given, and says how exact the file is."""
+    load_weights(model, ckpt_path)
+    path = Path(output) if output else Path(ckpt_path).with_suffix(".onnx")
+    parity = export(path)
+    print(f"{path}: largest relative difference to PyTorch {parity.relative_error:.1e} over inputs of {parity.shapes}")
+    return path
 
 
 def load_weights(model: LightningModule, path: str) -> None:

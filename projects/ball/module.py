@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from common.data.standardize import Standardizer
 from common.errors import UserError
-from common.export import Parity, export_onnx
+from common.export.graph import export_onnx
+from common.export.parity import Parity
 from common.losses.focal import PenaltyReducedFocalLoss
 from common.losses.masked_l1 import masked_l1_loss, masked_l1_parts
 from common.losses.parts import LossParts

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from common.export import read_metadata
+from common.export.graph import read_metadata
 from projects.ball.module import BallModule
 
 Command = Callable[..., None]

@@ -8,9 +8,12 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from common.errors import UserError
-from common.export import compare, export_onnx, other_shapes, read_metadata
+from common.export import graph
+from common.export.graph import export_onnx, read_metadata
+from tests.common.export.segmenter import Exported
 
 DYNAMIC = {0: "batch", 3: "height", 4: "width"}
 METADATA = {"offsets": "[-1, 0, 1]", "mean": "[110.0, 120.0, 130.0]", "note": "ü"}
@@ -57,9 +60,6 @@ def test_a_real_network_keeps_its_values_at_every_size(tmp_path: Path, capfd: py
     assert not module.training
     assert list(tmp_path.iterdir()) == [path]
 
-    with pytest.raises(UserError, match="fails at an input of"):
-        compare(module, path, [(1, 4, 3, 32, 32)], (torch.tensor(0.0), torch.tensor(255.0)))
-
     frames = torch.rand(5, 3, 3, 96, 32) * 255
     session = onnxruntime.InferenceSession(str(path))
     assert [output.name for output in session.get_outputs()] == ["heatmap", "offset"]
@@ -85,13 +85,37 @@ def test_a_wrong_export_leaves_no_file_and_keeps_the_old_one(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_other_shapes_change_every_dynamic_axis() -> None:
-    shapes = other_shapes((2, 9, 3, 32, 64), DYNAMIC)
-    assert len(set(shapes)) == 3
-    assert all(shape[1:3] == (9, 3) for shape in shapes)
-    assert {shape[0] for shape in shapes} == {1, 2, 3}
-    assert {shape[3] for shape in shapes} == {32, 64, 96}
-    assert {shape[4] for shape in shapes} == {64, 128, 192}
+class Marks(nn.Module):
+    """A mask whose places depend on the example's size once it is exported."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (functional.adaptive_avg_pool2d(images, (2, 3)) > 0.5).to(torch.uint8)
+
+
+def test_a_wrong_mask_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"integers differs from torch at \d+\.\d+% of the places"):
+        _export(Marks(), tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_masks_may_differ_at_ties(exported: Exported) -> None:
+    assert set(exported.parity.shapes) == {(1, 3, 81, 35), (2, 3, 27, 70), (3, 3, 54, 105)}
+    assert exported.parity.differing == 0
+    assert exported.parity.relative_error < 1e-5
+
+
+def test_what_is_too_large_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "LARGEST", 2_000_000)
+    with pytest.raises(UserError, match=r"net\.onnx: not written, the network takes 4 MB; expected less than 2 MB"):
+        _export(nn.Linear(1000, 1000), tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_becomes_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "LARGEST", 100)  # nothing without weights is so small
+    with pytest.raises(UserError, match="not written, the network takes 0 MB"):
+        _export(nn.ReLU(), tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xff not a model"])
