@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from common.files import atomic_path
@@ -108,6 +108,21 @@ def resize(
 ) -> UInt8[np.ndarray, "new_height new_width 3"]:
     """Resizes to (height, width), smoothly."""
     return np.asarray(Image.fromarray(image).resize(size_hw[::-1], Image.Resampling.LANCZOS)).copy()
+
+
+def area_share(
+    values: Shaped[np.ndarray, "height width"], size_hw: tuple[int, int]
+) -> Float[np.ndarray, "rows columns"]:
+    """Mean of a map over each cell of a grid of another size: of a mask, the share of the cell that it covers.
+
+    Args:
+        values: float32, or booleans, whose shares are right to 1/255.
+        size_hw: (rows, columns) of the grid.
+    """
+    mask = values.dtype == bool
+    plane = Image.fromarray(values.astype(np.uint8) * np.uint8(255) if mask else values)
+    share = np.asarray(plane.resize(size_hw[::-1], Image.Resampling.BOX), dtype=np.float32)
+    return share / 255 if mask else share
 
 
 def crop_around(image: UInt8[np.ndarray, "height width 3"], xy: Point, size: int, zoom: int) -> Crop:

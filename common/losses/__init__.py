@@ -1,1 +1,1 @@
-"""Losses: a pure function and a thin module of the same name in each file."""
+"""Losses on logits: parts that add up over batches and ranks, and what divides them."""

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from matplotlib import colormaps
 from PIL import Image
 
-from common.figures import PREDICTED, TRUE, Kind, crop_around, draw_marker, fit_hw, heat, overlay_heat, panel
+from common.figures import (
+    PREDICTED,
+    TRUE,
+    Kind,
+    area_share,
+    crop_around,
+    draw_marker,
+    fit_hw,
+    heat,
+    overlay_heat,
+    panel,
+)
 
 GREY = 120
 
@@ -72,6 +83,23 @@ def test_overlaid_heat_is_bright_where_the_heatmap_is() -> None:
     y, x = np.unravel_index(image.sum(axis=2).argmax(), (64, 96))
     assert (abs(x - 75.5) <= 4, abs(y - 19.5) <= 4) == (True, True)
     assert tuple(image[60, 5]) == (54, 54, 54), "elsewhere the frame is dark grey"
+
+
+@given(rows=st.integers(1, 9), columns=st.integers(1, 9), factor=st.integers(1, 7), seed=st.integers(0, 99))
+def test_an_area_share_is_the_mean_of_what_a_cell_covers(rows: int, columns: int, factor: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.random((rows * factor, columns * factor))
+    for given_, tolerance in ((values > 0.5, 4e-3), (values.astype(np.float32), 1e-6)):
+        expected = given_.reshape(rows, factor, columns, factor).mean(axis=(1, 3))
+        np.testing.assert_allclose(area_share(given_, (rows, columns)), expected, atol=tolerance)
+
+
+@given(height=st.integers(1, 60), width=st.integers(1, 60), rows=st.integers(1, 60), columns=st.integers(1, 60))
+def test_an_area_share_of_all_or_nothing_is_all_or_nothing(height: int, width: int, rows: int, columns: int) -> None:
+    for value in (True, False):
+        share = area_share(np.full((height, width), value), (rows, columns))
+        assert (share.shape, share.dtype) == ((rows, columns), np.float32)
+        assert (share == value).all()
 
 
 @given(x=st.floats(-5, 45), y=st.floats(-5, 35), zoom=st.integers(1, 5))
