@@ -48,6 +48,32 @@ def rallies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shared / "rallies"
 
 
+@pytest.fixture(scope="session")
+def cloud_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small synthetic satellite scenes in the true layout, made once for all workers of a run; do not change them."""
+    shared = tmp_path_factory.getbasetemp().parent
+    from projects.clouds import synthetic
+
+    with FileLock(shared / "cloud_scenes.lock"):
+        counts = {"train": 3, "val": 1, "test": 2}
+        synthetic.write_dataset(shared / "cloud_scenes", scenes=counts, size_hw=(101, 138), workers=1, progress=False)
+    return shared / "cloud_scenes"
+
+
+@pytest.fixture
+def cloud_command(cloud_scenes: Path, tmp_path: Path) -> Callable[..., None]:
+    """Runs the public command in this process, with small scenes and tiles, writing below `tmp_path`."""
+    from projects.clouds.train import main
+
+    def command(verb: str, *flags: str, small: bool = True) -> None:
+        options = ["--runs", str(tmp_path / "runs")]
+        if small:
+            options += ["--data.root", str(cloud_scenes), "--model.tile_hw", "[64,64]", "--data.batch_size", "2"]
+        main([verb, *options, *flags])
+
+    return command
+
+
 @pytest.fixture
 def ball_command(rallies: Path, tmp_path: Path) -> Callable[..., None]:
     """Runs the public command in this process, with small data and a small network, writing below `tmp_path`."""

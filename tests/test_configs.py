@@ -5,6 +5,7 @@ import pytest
 
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
 BALL = sorted((PROJECTS / "ball" / "configs").glob("*.yaml"))
+CLOUDS = sorted((PROJECTS / "clouds" / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", BALL, ids=lambda path: path.stem)
@@ -14,6 +15,13 @@ def test_ball_config_runs(path: Path, ball_command: Callable[..., None]) -> None
                  "--data.test_videos", "[]", "--model.size_hw", "[64,96]")  # fmt: skip
 
 
-@pytest.mark.parametrize("path", BALL, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CLOUDS, ids=lambda path: path.stem)
+def test_clouds_config_runs(path: Path, cloud_command: Callable[..., None]) -> None:
+    cloud_command("fit", "-c", str(path), "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu",
+                  "--trainer.precision", "32-true", "--trainer.devices", "1", "--data.batch_size", "2",
+                  "--model.tile_hw", "[64,64]")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", BALL + CLOUDS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
 def test_a_config_opens_with_its_command(path: Path) -> None:
-    assert path.read_text().startswith("# python -m projects.ball.train fit")
+    assert path.read_text().startswith(f"# python -m projects.{path.parts[-3]}.train fit")

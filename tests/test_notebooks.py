@@ -15,10 +15,15 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BALL = ROOT / "notebooks" / "ball.ipynb"
+CLOUDS = ROOT / "notebooks" / "clouds.ipynb"
 NUMBERS = """
 import sys
 print(json.dumps({"python": sys.executable, "windows": len(frames), "tp": int((errors <= tau).sum()),
                   "fp1": int((errors > tau).sum()), "median_px": float(errors.median())}))
+"""
+CLOUD_NUMBERS = """
+print(json.dumps({"curves": [axis.get_title() for axis in axes.flat if axis.lines], "scenes": len(scenes),
+                  "iou": scenes["iou"].mean(), "boundary_f": scenes["boundary_f"].mean()}))
 """
 
 Open = Callable[..., NotebookNode]
@@ -33,7 +38,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     monkeypatch.delenv("MPLBACKEND", raising=False)
 
     def run(path: Path, *more_cells: str, **variables: object) -> NotebookNode:
-        for name in ("RUN", "VIDEO"):
+        for name in ("RUN", "VIDEO", "SCENE"):
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, str(value))
@@ -83,6 +88,32 @@ def test_ball_without_a_run_says_how_to_make_one(opened: Open, tmp_path: Path) -
         opened(BALL, RUN=tmp_path / "absent")
     assert stop.value.ename == "UserError"
     assert str(tmp_path / "absent") in stop.value.evalue
+
+
+def test_clouds_shows_a_run(
+    opened: Open, cloud_command: Callable[..., None], cloud_scenes: Path, tmp_path: Path
+) -> None:
+    cloud_command("fit", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2",
+                  "--trainer.num_sanity_val_steps", "0", "--trainer.log_every_n_steps", "1",
+                  "--trainer.accelerator", "cpu", "--model.criterion.mse", "1")  # fmt: skip
+    run = tmp_path / "runs" / "clouds" / "latest"
+    scene = min((cloud_scenes / "subscenes").iterdir())
+    notebook = opened(CLOUDS, CLOUD_NUMBERS, RUN=run, SCENE=scene)
+
+    assert {kind: len(_outputs(notebook, kind)) for kind in ("image/png", "text/html")} == {
+        "image/png": 6,  # curves, worst, best, random, all of them, the scene
+        "text/html": 2,  # scores, scenes
+    }
+    summary = json.loads((run / "summary.json").read_text())
+    scores = _outputs(notebook, "text/html")[0]
+    assert all(name in scores for name in ("model", *summary["baselines"], "iou", "scene_boundary_f"))
+    assert summary["command"] in _printed(notebook)
+    assert (run / "predict" / scene.name).is_file()
+    numbers = json.loads(notebook.cells[-1].outputs[0].text)
+    assert numbers["curves"] == ["loss", "bce", "dice", "mse", "score", "learning rate", "gradient norm"]
+    assert numbers["scenes"] == 2, "all scenes of the split, or the scores below are of others"
+    for name in ("iou", "boundary_f"):
+        assert numbers[name] == pytest.approx(summary[f"test/scene_{name}"], rel=1e-4)
 
 
 def _outputs(notebook: NotebookNode, kind: str) -> list[str]:

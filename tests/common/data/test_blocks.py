@@ -57,7 +57,7 @@ def test_neighbours_in_a_row_are_read_at_once() -> None:
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32, np.float64])
 def test_narrower_values_are_converted(kind: type) -> None:
-    values, _ = records(kind=kind, *[Plane()]).unpack(next(records(Plane(), kind=kind).read_many([0])))
+    values, _ = records(Plane(), kind=kind).unpack(next(records(Plane(), kind=kind).read_many([0])))
     assert values.dtype == kind
     assert values[0].tolist() == [[0, 1, 2], [100, 101, 102]]
 
