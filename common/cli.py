@@ -55,6 +55,7 @@ class Project:
         trainer: with the project's own verbs.
         callbacks: made for the folder that results go to.
         advice: what to do next, printed below the scores of a fit.
+        verbs: of its trainer, besides those of every project.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Project:
     trainer: type[Trainer] = Trainer
     callbacks: Callable[[Path], list[Callback]] = field(default=lambda folder: [])
     advice: str = ""
+    verbs: Sequence[str] = ()
 
 
 def run(project: Project, args: Sequence[str] | None = None) -> LightningCLI:
@@ -86,7 +88,8 @@ def run(project: Project, args: Sequence[str] | None = None) -> LightningCLI:
             only_from(allowed),
             completed(words, project.name) as full,
         ):
-            return _cli_class(project, request)(
+            cli = _cli_class(project, request)
+            return cli(
                 project.module,
                 project.data,
                 trainer_class=project.trainer,
@@ -96,7 +99,7 @@ def run(project: Project, args: Sequence[str] | None = None) -> LightningCLI:
                 auto_configure_optimizers=False,
                 parser_kwargs={
                     verb: {"default_config_files": [str(project.folder / "configs" / "default.yaml")]}
-                    for verb in Cli.subcommands()
+                    for verb in cli.subcommands()
                 },
                 args=full,
             )
@@ -129,8 +132,8 @@ class Cli(LightningCLI):
     resume: str | None
     settings: dict[str, Any]
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
+    @classmethod
+    def subcommands(cls) -> dict[str, set[str]]:
         """Verbs, and which of their arguments come from elsewhere."""
         given = {
             "model",
@@ -141,7 +144,7 @@ class Cli(LightningCLI):
             "verbose",
             "weights_only",
         }
-        return dict.fromkeys(("prepare", "check", "fit", *EVALUATIONS), given)
+        return dict.fromkeys(("prepare", "check", *cls.project.verbs, "fit", *EVALUATIONS), given)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """A parser whose errors become `UserError`s; see `only_from`."""

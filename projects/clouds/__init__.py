@@ -1,0 +1,1 @@
+"""Find the cloud in satellite scenes larger than the network's input."""
