@@ -161,8 +161,9 @@ def _table(
     split: str, shown: list[str], scores: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]
 ) -> Table:
     table = Table(title=f"{split} split")
-    for heading in ("score", "model", *(f"baseline: {name}" for name in baselines)):
-        table.add_column(heading, justify="left" if heading == "score" else "right")
+    table.add_column("score", min_width=max(map(len, shown)))
+    for heading in ("model", *(f"baseline\n{name}" for name in baselines)):
+        table.add_column(heading, justify="right")
     for name in shown:
         key = f"{split}/{name}"
         cells = [_cell(column.get(key)) for column in (scores, *baselines.values())]

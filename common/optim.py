@@ -46,7 +46,7 @@ class WarmupCosine(LRScheduler):
 def optimizers(
     module: LightningModule, optimizer: OptimizerCallable, scheduler: LRSchedulerCallable | None
 ) -> dict[str, Any]:
-    """One optimizer with its scheduler, if any, which steps once per epoch, on its `monitor` if it has one.
+    """One optimizer with its scheduler, if any, which steps once per epoch; with a `monitor`, after each validation.
 
     Returns:
         what `LightningModule.configure_optimizers` returns.
@@ -61,5 +61,6 @@ def optimizers(
             raise UserError("scheduler: WarmupCosine needs the run's length: set trainer.max_epochs or max_steps")
         schedule.total_steps = int(steps)
         return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-    monitor = {"monitor": schedule.monitor} if isinstance(schedule, ReduceLROnPlateau) else {}
-    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, **monitor}}
+    plateau = isinstance(schedule, ReduceLROnPlateau)  # it can be asked only where validation has just been
+    when = {"monitor": schedule.monitor, "frequency": module.trainer.check_val_every_n_epoch or 1} if plateau else {}
+    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, **when}}

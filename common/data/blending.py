@@ -1,8 +1,8 @@
 """How overlapping tiles share a pixel: windows along the axes, and a target that moves towards each tile in turn.
 
 The first tile that covers a pixel is copied; each later one moves the value by `ratio * (tile - value)`; `ratio` is its
-weight over the sum of the weights up to and with it. In the end that is the weighted mean, with nothing to divide; where
-all tiles agree no step is taken, and values of any type come back bit for bit.
+weight over the sum of the weights up to and with it. In the end that is the weighted mean, with nothing to divide.
+Where all tiles agree no step is taken, and values of any type come back bit for bit.
 
 NumPy arrays and torch tensors alike; imports torch only when it gets a tensor.
 """

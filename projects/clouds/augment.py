@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from common.data.augment import uniforms
 from common.errors import UserError
-from projects.clouds.synthetic.bands import BANDS, WAVELENGTHS
+from projects.clouds.bands import BANDS, WAVELENGTHS
 
 _CENTRES_UM = dict(zip(BANDS, WAVELENGTHS.tolist(), strict=True))
 _BLIND = "B10"  # water vapour hides from it whatever lies as low as haze

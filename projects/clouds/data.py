@@ -129,6 +129,8 @@ class CloudData(PlannedDataModule):
         train = RandomTiles(records["train"], tile_hw=self.tile_hw, seed=self.seed)
         whole = {split: WholeScenes(scenes[split], records[split]) for split in ("val", "test")}
         self.datasets = {"train": train, **whole}
+        if self.haze.probability and self.haze.strength:
+            self.haze.weights(self.bands)  # an unknown band is an error before training
         rank_zero_only(print)(self.describe(), flush=True)
 
     def val_dataloader(self) -> BatchLoader:

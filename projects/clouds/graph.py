@@ -60,7 +60,7 @@ def export_clouds(module: Any, path: Path, *, probability: bool) -> Parity:
         probability: without it the file says the mask only, and tiles cannot be blended.
     """
     mean, std = module.standardizer.mean.cpu(), module.standardizer.std.cpu()
-    noise = torch.randn(2, len(mean), 61, 97, generator=torch.Generator().manual_seed(0))  # no multiples of anything
+    noise = torch.randn(2, len(mean), 45, 70, generator=torch.Generator().manual_seed(0))  # no multiples of anything
     names = ["mask", "probability"] if probability else ["mask"]
     return export_onnx(
         CloudGraph(module, probability=probability),

@@ -95,7 +95,7 @@ def _own(
         options = options | {"activation": activation}
     try:
         return UNet(in_channels, **options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f'options of arch "{OWN}": {options}: {error}') from error
 
 

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from common.errors import UserError
 from common.files import atomic_path, sweep, write_text
-from projects.clouds.synthetic.bands import BANDS
+from projects.clouds.bands import BANDS
 from projects.clouds.synthetic.lands import LANDS
 from projects.clouds.synthetic.scene import Product, random_product, random_scene
 
@@ -44,7 +44,7 @@ def write_dataset(
     """Writes scenes with masks exactly as the Sentinel-2 Cloud Mask Catalogue (Francis et al. 2020) lays them out.
 
     `<root>/subscenes/<id>.npy`: float32 (height, width, 13), reflectance above the air, 0 to about 1.5, bands B1 to B12
-    in the order of `bands.BANDS`, pixels of 20 m, none missing. `<root>/masks/<id>.npy`: bool (height, width, 3),
+    in the order of `BANDS`, pixels of 20 m, none missing. `<root>/masks/<id>.npy`: bool (height, width, 3),
     one-hot CLEAR, CLOUD, CLOUD_SHADOW. CLOUD is where the optical depth of all cloud is at least `light.CLOUD_DEPTH`;
     haze is not counted. `<root>/filelists/{train,val,test}.csv`: file names, one per line, no header, written last.
 

@@ -7,7 +7,8 @@ from types import MappingProxyType
 import numpy as np
 import scipy.ndimage
 
-from projects.clouds.synthetic.bands import ICE_CLOUD, WATER_CLOUD, WAVELENGTHS, Spectrum
+from projects.clouds.bands import WAVELENGTHS, Spectrum
+from projects.clouds.synthetic.bands import ICE_CLOUD, WATER_CLOUD
 from projects.clouds.synthetic.noise import Field, fractal, level, rise
 from projects.clouds.synthetic.sun import Sun
 

@@ -16,6 +16,7 @@ from math import exp
 import numpy as np
 from jaxtyping import UInt8
 
+from projects.clouds.bands import WAVELENGTHS
 from projects.clouds.synthetic.bands import (
     AEROSOL_SCALE_M,
     AIR_SCALE_M,
@@ -23,7 +24,6 @@ from projects.clouds.synthetic.bands import (
     RAYLEIGH,
     VAPOUR,
     VAPOUR_SCALE_M,
-    WAVELENGTHS,
 )
 from projects.clouds.synthetic.clouds import Layer
 from projects.clouds.synthetic.ground import Ground

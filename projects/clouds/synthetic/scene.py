@@ -9,7 +9,8 @@ import scipy.fft
 import scipy.ndimage
 from jaxtyping import Bool, Float
 
-from projects.clouds.synthetic.bands import BANDS, COARSE
+from projects.clouds.bands import BANDS
+from projects.clouds.synthetic.bands import COARSE
 from projects.clouds.synthetic.clouds import random_sky
 from projects.clouds.synthetic.lands import LANDS, glint, random_ground
 from projects.clouds.synthetic.light import Air, Light, classify

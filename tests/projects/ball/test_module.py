@@ -1,6 +1,7 @@
 import itertools
 import math
 
+import lightning
 import pytest
 import torch
 from lightning.pytorch.cli import ReduceLROnPlateau
@@ -73,8 +74,11 @@ def test_the_untrained_heatmap_expects_rare_balls() -> None:
 
 def test_the_scheduler_follows_its_monitor() -> None:
     plateau = lambda optimizer: ReduceLROnPlateau(optimizer, monitor="val/loss", factor=0.2, patience=5)  # noqa: E731
-    made = _module(scheduler=plateau).configure_optimizers()
+    module = _module(scheduler=plateau)
+    module.trainer = lightning.Trainer(check_val_every_n_epoch=3, accelerator="cpu", logger=False)
+    made = module.configure_optimizers()
     assert made["lr_scheduler"]["monitor"] == "val/loss"
+    assert made["lr_scheduler"]["frequency"] == 3  # between two validations there is nothing to ask
     assert made["lr_scheduler"]["scheduler"].factor == 0.2
 
 

@@ -91,6 +91,7 @@ def _export(net: CloudNet, path: Path) -> None:
         ({"encoder": "resnet18"}, r'"UNet" has neither encoder \(resnet18\)'),
         ({"weights": "a.pth"}, r"nor pretrained weights \(a.pth\); leave them out"),
         ({"options": {"breadth": 3}}, r"options of arch \"UNet\".*breadth"),
+        ({"options": {"width": 2.5}}, r"options of arch \"UNet\".*2.5"),
         ({"options": {"width": 0}}, "width = 0; expected 1 or more"),
         ({"arch": "Unet", "encoder": SMALL, "options": {"breadth": 3}}, "breadth"),
         ({"arch": "DPT"}, "network DPT with encoder 'resnet18'"),

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from projects.clouds import synthetic
+from projects.clouds.bands import BANDS
 from projects.clouds.synthetic import write_dataset
-from projects.clouds.synthetic.bands import BANDS, COVERS, LIBRARY
+from projects.clouds.synthetic.bands import COVERS, LIBRARY
 from projects.clouds.synthetic.clouds import DROPLETS, HAZE, ICE, WEATHER, Layer, Matter
 from projects.clouds.synthetic.ground import Ground, number, patches
 from projects.clouds.synthetic.lands import LANDS, glint
