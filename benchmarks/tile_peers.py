@@ -69,8 +69,7 @@ def tiler(scene: Scene, network: Network, tiling: Tiling) -> np.ndarray:
 
     tile = scene.shape[0], tiling.tile, tiling.tile
     cutter = Tiler(scene.shape, tile, overlap=(0, tiling.overlap, tiling.overlap), channel_dimension=0)
-    bell = np.exp(-0.5 * (8 * ((np.arange(tiling.tile) + 0.5) / tiling.tile - 0.5)) ** 2)
-    weights = np.broadcast_to(bell[:, None] * bell, tile).astype(np.float32)
+    weights = np.broadcast_to(gaussian(tiling.tile), tile).astype(np.float32)
     merger = Merger(cutter, window=weights, save_visits=False)
     with torch.inference_mode():
         for number, piece in cutter(scene):
@@ -79,7 +78,7 @@ def tiler(scene: Scene, network: Network, tiling: Tiling) -> np.ndarray:
 
 
 def empatches(scene: Scene, network: Network, tiling: Tiling) -> np.ndarray:
-    """`avg`, its only blend: no weights, and each tile counts as much as all before it together."""
+    """`avg`, its only blend: each tile counts as much as all before it together."""
     from empatches import EMPatches  # noqa: PLC0415
 
     cutter = EMPatches()
@@ -99,6 +98,12 @@ def kornia(scene: Scene, network: Network, tiling: Tiling) -> np.ndarray:
         pieces = extract_tensor_patches(torch.from_numpy(scene)[None], side, stride, allow_auto_padding=True)[0]
         done = torch.cat([network(piece[None]) for piece in pieces])[None]
         return combine_tensor_patches(done, size_hw, side, stride, allow_auto_unpadding=True)[0].numpy()
+
+
+def gaussian(tile: int) -> np.ndarray:
+    """MONAI's weights, and ours, (tile, tile)."""
+    bell = np.exp(-0.5 * (8 * ((np.arange(tile) + 0.5) / tile - 0.5)) ** 2)
+    return bell[:, None] * bell
 
 
 def identity(tiles: Tensor) -> Tensor:

@@ -30,8 +30,10 @@ TITLES = (
     "Scene",
     "Tiles\nprobability of cloud",
     "Whole scene\nprobability of cloud",
-    "Difference\nof the probabilities",
+    "Difference\nof the probabilities, five times",
 )
+
+SHOWN = 2  # scenes in the picture
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,11 @@ def repeat(module: CloudModule, scenes: WholeScenes) -> None:
 def draw(path: Path, scenes: WholeScenes, maps: dict[str, list[np.ndarray]]) -> None:
     tiles, whole = (list(maps.values())[way] for way in (0, -1))
     rows = [
-        [scenes.rgb(index), heat(tiles[index]), heat(whole[index]), heat(abs(tiles[index] - whole[index]))]
-        for index in range(len(scenes))
+        [scenes.rgb(index), heat(tiles[index]), heat(whole[index]), heat(5 * abs(tiles[index] - whole[index]))]
+        for index in range(min(len(scenes), SHOWN))
     ]
-    captions = [scenes.scenes[index].name for index in range(len(scenes))]
-    panel(rows, column_titles=TITLES, row_captions=captions, path=path, cell_hw=(300, 420))
+    captions = [scenes.scenes[index].name for index in range(len(rows))]
+    panel(rows, column_titles=TITLES, row_captions=captions, path=path, cell_hw=(220, 300))
     print(f"picture: {path}")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 Blend = Literal["crop", "mean", "hann", "gaussian"]
 
 KEPT = 64
-"""Ratios kept at most; a regular grid whose tiles overlap by up to a half has seven."""
+"""Ratios kept at most; a grid whose tiles overlap by up to a half has a dozen."""
 
 
 class Span(NamedTuple):

@@ -38,6 +38,9 @@ BASELINES = ("no_cloud", "all_cloud", "brightness")
 FIT_TILES = 256
 """Training tiles on which standardisation, weight of cloud and brightness threshold are fitted."""
 
+FIT_STEP = 4
+"""Of the rows and columns of these tiles, every fourth is looked at: neighbours are alike."""
+
 
 @runtime_checkable
 class Readable(Protocol):
@@ -152,7 +155,8 @@ class CloudModule(ExportableModule):
         """Fits on training tiles what is no weight, unless a checkpoint of this run brought it."""
         if self.trainer.ckpt_path:
             return
-        tiles = list(self.trainer.datamodule.some_tiles(FIT_TILES))  # type: ignore[attr-defined]
+        whole = self.trainer.datamodule.some_tiles(FIT_TILES)  # type: ignore[attr-defined]
+        tiles = [(images[..., ::FIT_STEP, ::FIT_STEP], labels[..., ::FIT_STEP, ::FIT_STEP]) for images, labels in whole]
         known = bool(self.standardizer.count)  # weights of another run expect its standardisation
         for images, _ in tiles if not known else ():
             values = images.movedim(1, 0)[:, torch.isfinite(images).all(dim=1)]
