@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from common.errors import UserError
+
 Blend = Literal["crop", "mean", "hann", "gaussian"]
 
 KEPT = 64
@@ -130,7 +132,7 @@ def put(target: Any, tile: Any) -> None:
     """Copies."""
     if not _is_tensor(tile):
         target[...] = tile
-    elif tile.device.type == "cpu" and not tile.requires_grad:
+    elif tile.is_floating_point() and tile.device.type == "cpu" and not tile.requires_grad:
         import torch  # noqa: PLC0415 - is there already
 
         torch.maximum(tile, tile, out=target)  # between parts of arrays `copy_` takes 1.5 times as long
@@ -185,6 +187,8 @@ def _share_of_rows(row: Span, column: Span) -> np.ndarray:
 
 
 def _as_like(ratio: np.ndarray, tile: Any) -> Any:
+    if tile.dtype.is_complex if _is_tensor(tile) else tile.dtype.kind not in "biuf":
+        raise UserError(f"tiles of {tile.dtype}: expected bool, integers or floats; blend others by crop")
     if not _is_tensor(tile):
         return ratio.astype(tile.dtype if tile.dtype.kind == "f" else np.float64)
     return (tile if tile.is_floating_point() else tile[..., :0].double()).new_tensor(ratio)

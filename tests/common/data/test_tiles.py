@@ -284,6 +284,11 @@ def test_tiles_that_do_not_fit_the_grid_are_refused() -> None:
             untile(tiles, grid)
     with pytest.raises(UserError, match=r"out: found \(1, 4, 8\) float32; expected \(1, 4, 8\) float64"):
         untile([tile] * 2, grid, out=np.zeros((1, 4, 8), np.float32))
+    overlapping, odd = make_grid((4, 7), (4, 4), overlap_hw=(0, 1)), np.full((4, 4), 1j)
+    for make in (alike, tensor):
+        assert (np.asarray(untile([make(odd)] * 2, overlapping, blend="crop")) == 1j).all()
+        with pytest.raises(UserError, match="complex128: expected bool, integers or floats"):
+            untile([make(odd)] * 2, overlapping)
     with pytest.raises(UserError, match="a grid for"):
         cut(np.zeros((8, 4)), grid, 0)
     with pytest.raises(IndexError):

@@ -75,6 +75,18 @@ def test_a_row_of_padding_counts_nothing(make: Make, data: CloudData) -> None:
     assert make()._evaluate(batch, scenes_of(data)) == {}
 
 
+def test_a_network_that_says_nan_is_not_taken_for_missing_data(
+    make: Make, data: CloudData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = make().eval()
+    module.trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    monkeypatch.setattr(module, "forward", lambda images: images[:, :1] * torch.nan)
+    batch = {"index": torch.tensor([0]), VALID: torch.tensor([True])}
+    outputs = module._evaluate(batch, scenes_of(data))
+    assert torch.isnan(outputs["probability"]).all()  # what FiniteValidation looks for
+    assert outputs["valid"].all()
+
+
 def test_what_is_fitted_on_training_tiles(make: Make, data: CloudData) -> None:
     module = make(criterion=Criterion(pos_weight="auto"))
     module.trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
