@@ -34,7 +34,7 @@ files on disk -> read -> store -> cache -> window | tile -> batch -> device: aug
 - `signals`, `loops`, `checkpoints`, `keeper`: asked to stop, between two batches, saved whole, taken up again
 - `ranks`, `watch`: what processes agree on; all end when one does
 - `rows`: metrics.csv, continued over restarts
-- `figures`, `tables`: pictures for people
+- `figures`, `panels`, `tables`: pictures for people
 - `export`: ONNX out, parity checked, in 8 bits too; `python -m common.export run` needs no torch
 - `trainer`, `cli`, `words`, `settings`: verbs and options; what may change in a run that goes on
 - `run`, `tracking`, `sweep`, `parameters`: the folder of a run, Weights & Biases, points of a sweep

@@ -61,6 +61,7 @@ def optimizers(
             raise UserError("scheduler: WarmupCosine needs the run's length: set trainer.max_epochs or max_steps")
         schedule.total_steps = int(steps)
         return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-    plateau = isinstance(schedule, ReduceLROnPlateau)  # it can be asked only where validation has just been
-    when = {"monitor": schedule.monitor, "frequency": module.trainer.check_val_every_n_epoch or 1} if plateau else {}
+    when: dict[str, Any] = {}
+    if isinstance(schedule, ReduceLROnPlateau):  # it can be asked only where a validation has just been
+        when = {"monitor": schedule.monitor, "frequency": module.trainer.check_val_every_n_epoch or 1}
     return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, **when}}

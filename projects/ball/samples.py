@@ -1,19 +1,20 @@
 """Collects frames that people should look at while scores are counted, and draws them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning import Trainer
 from torch import Tensor
 
 from common.data.samples import VALID
+from common.panels import PanelsCallback
 from projects.ball.panels import Sample, draw_samples
 from projects.ball.review import errors_px, sample_of
 
 
-class SamplePanels(Callback):
+class SamplePanels(PanelsCallback):
     """Writes a picture per validation and test: frames spread over the split, and in a test the worst ones too.
 
     Args:
@@ -23,44 +24,15 @@ class SamplePanels(Callback):
     """
 
     def __init__(self, folder: Path, *, spread: int = 4, worst: int = 3) -> None:
-        self.folder, self.spread, self.worst = folder, spread, worst
+        super().__init__(folder)
+        self.spread, self.worst = spread, worst
         self._spread: list[Sample] = []
         self._worst: list[tuple[float, int, Sample]] = []
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+    def keep(
+        self, trainer: Trainer, module: Any, outputs: dict[str, Any], batch: dict[str, Tensor], dataset: Any
     ) -> None:
-        """Keeps the frames of this batch that are shown."""
-        self._keep(pl_module, outputs, batch, _dataset(trainer.val_dataloaders))
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keeps the frames of this batch that are shown."""
-        self._keep(pl_module, outputs, batch, _dataset(trainer.test_dataloaders))
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws the spread frames."""
-        name = f"val_epoch_{trainer.current_epoch + 1:03d}" if trainer.state.fn == "fit" else "val"
-        self._draw(trainer, name, with_worst=trainer.state.fn != "fit")
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws the spread frames and the worst."""
-        self._draw(trainer, "test", with_worst=True)
-
-    def _keep(self, module: Any, outputs: dict[str, Any], batch: dict[str, Tensor], dataset: Any) -> None:
+        """Keeps the frames of a batch that are shown."""
         targets, located = outputs["targets"], outputs["located"]
         wanted = set(np.linspace(0, len(dataset) - 1, self.spread).astype(int).tolist())
         error = errors_px(located, targets, batch, threshold=module.threshold)
@@ -75,19 +47,13 @@ class SamplePanels(Callback):
                 self._worst.append((value, index, sample))
                 self._worst = sorted(self._worst, key=lambda item: -item[0])[: self.worst]
 
-    def _draw(self, trainer: Trainer, name: str, *, with_worst: bool) -> None:
-        samples = self._spread + ([sample for *_, sample in self._worst] if with_worst else [])
+    def take(self, trainer: Trainer) -> tuple[Sequence[Sample], str]:
+        """Gives up the frames: the spread ones, then, but for a fit's validations, the worst."""
+        worst = [sample for *_, sample in self._worst] if trainer.state.fn != "fit" else []
+        samples = [*self._spread, *worst]
         self._spread, self._worst = [], []
-        if not samples or not trainer.is_global_zero or trainer.sanity_checking:
-            return
-        path = self.folder / f"{name}.png"
+        return samples, f" (the last {len(worst)} rows are the worst frames)" * bool(worst)
+
+    def draw(self, path: Path, samples: Sequence[Sample]) -> None:
+        """Writes the panels."""
         draw_samples(path, samples)
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_image"):
-                logger.log_image(name.split("_", maxsplit=1)[0], [str(path)])
-        if with_worst:
-            print(f"pictures: {path} (the last {self.worst} rows are the worst frames)")
-
-
-def _dataset(loader: Any) -> Any:
-    return loader.dataset

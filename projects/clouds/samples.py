@@ -1,17 +1,18 @@
 """Collects scenes that people should look at while scores are counted, and draws them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning import Trainer
 
+from common.panels import PanelsCallback
 from common.tables import log_table
 from projects.clouds.panels import Answer, Sample, draw_samples, sample_of
 
 
-class SamplePanels(Callback):
+class SamplePanels(PanelsCallback):
     """Writes a picture per validation and test: scenes spread over the split, and after training the worst others too.
 
     It expects of a step what `CloudModule.test_step` returns. Of several ranks the first one shows what it has seen.
@@ -23,52 +24,22 @@ class SamplePanels(Callback):
     """
 
     def __init__(self, folder: Path, *, spread: int = 4, worst: int = 3) -> None:
-        self.folder, self.spread, self.worst = folder, spread, worst
+        super().__init__(folder)
+        self.spread, self.worst = spread, worst
         self._spread: list[Sample] = []
         self._worst: list[Sample] = []
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keeps the scene of this batch if it is shown."""
-        self._keep(trainer, pl_module, outputs, trainer.val_dataloaders)
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keeps the scene of this batch if it is shown."""
-        self._keep(trainer, pl_module, outputs, trainer.test_dataloaders)
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws what was kept."""
-        self._draw(trainer, f"val_epoch_{trainer.current_epoch + 1:03d}" if trainer.state.fn == "fit" else "val")
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws what was kept."""
-        self._draw(trainer, "test")
-
-    def _keep(self, trainer: Trainer, module: Any, outputs: Any, loader: Any) -> None:
+    def keep(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, dataset: Any) -> None:
+        """Keeps a scene if it is shown."""
         if not outputs or not trainer.is_global_zero or trainer.sanity_checking:
             return
         scene, iou = int(outputs["scene"]), float(outputs["iou"])
-        spread = scene in _spread(len(loader.dataset), self.spread, trainer.world_size)
+        spread = scene in _spread(len(dataset), self.spread, trainer.world_size)
         if not spread and (trainer.state.fn == "fit" or not self._among_worst(iou)):
             return
         probability, target = (outputs[name].cpu().numpy() for name in ("probability", "target"))
         answer = Answer(scene, np.where(outputs["valid"].cpu().numpy(), probability, np.nan), target, iou)
-        sample = sample_of(loader.dataset, answer, threshold=module.threshold)
+        sample = sample_of(dataset, answer, threshold=module.threshold)
         if spread:
             self._spread.append(sample)
         else:
@@ -80,20 +51,19 @@ class SamplePanels(Callback):
             return False
         return len(self._worst) < self.worst or iou < self._worst[-1].iou
 
-    def _draw(self, trainer: Trainer, name: str) -> None:
+    def take(self, trainer: Trainer) -> tuple[Sequence[Sample], str]:
+        """Gives up the scenes: the spread ones, then the worst."""
         samples, worst = [*self._spread, *self._worst], len(self._worst)
         self._spread, self._worst = [], []
-        if not samples:
-            return
-        path = self.folder / f"{name}.png"
+        return samples, f" (the last {worst} rows are the worst scenes)" * bool(worst)
+
+    def draw(self, path: Path, samples: Sequence[Sample]) -> None:
+        """Writes the panels."""
         draw_samples(path, samples)
-        split = name.partition("_")[0]
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_image"):
-                logger.log_image(split, [str(path)])
+
+    def drawn(self, trainer: Trainer, split: str, samples: Sequence[Sample]) -> None:
+        """Sends a table of the scenes to W&B."""
         log_table(trainer.loggers, f"{split}/scenes", [_table_row(sample) for sample in samples])
-        if trainer.state.fn != "fit":
-            print(f"pictures: {path}" + f" (the last {worst} rows are the worst scenes)" * bool(worst))
 
 
 def _spread(scenes: int, count: int, world: int) -> set[int]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
 
@@ -26,7 +27,7 @@ def test_each_sample_is_collected_once_and_padding_never(batch_size: int, rallie
         with torch.inference_mode():
             targets, located = module.targets(batch), module.locate(batch["frames"])
             outputs = {"output": module(batch["frames"]), "targets": targets, "located": located}
-        panels._keep(module, outputs, batch, loader.dataset)
+        panels.keep(lightning.Trainer(logger=False), module, outputs, batch, loader.dataset)
         found = errors_px(located, targets, batch, threshold=0.0)
         errors |= {
             index: error
