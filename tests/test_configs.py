@@ -6,6 +6,7 @@ import pytest
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
 BALL = sorted((PROJECTS / "ball" / "configs").glob("*.yaml"))
 CLOUDS = sorted((PROJECTS / "clouds" / "configs").glob("*.yaml"))
+OWN_BANDS = ("--data.band_names", "null", "--data.classes.names", "[CLEAR,CLOUD,CLOUD_SHADOW]")
 
 
 @pytest.mark.parametrize("path", BALL, ids=lambda path: path.stem)
@@ -19,7 +20,7 @@ def test_ball_config_runs(path: Path, ball_command: Callable[..., None]) -> None
 def test_clouds_config_runs(path: Path, cloud_command: Callable[..., None]) -> None:
     cloud_command("fit", "-c", str(path), "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu",
                   "--trainer.precision", "32-true", "--trainer.devices", "1", "--data.batch_size", "2",
-                  "--model.tile_hw", "[64,64]")  # fmt: skip
+                  "--model.tile_hw", "[64,64]", *OWN_BANDS)  # fmt: skip
 
 
 @pytest.mark.parametrize("path", BALL + CLOUDS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")

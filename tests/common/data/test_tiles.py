@@ -55,7 +55,7 @@ def tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array.copy())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(
     place=places(),
     kind=st.sampled_from(TYPES),
