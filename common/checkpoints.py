@@ -255,9 +255,9 @@ def no_space(path: Path, needed: int, free: int) -> UserError:
     )
 
 
-def find_checkpoint(runs: Path) -> Path:
-    """The best checkpoint of the latest run, for commands that name none."""
-    path = runs / "latest" / "checkpoints" / BEST
+def find_checkpoint(runs: Path, run: str = "latest") -> Path:
+    """The best checkpoint of a run by its name, or of the latest, for commands that name no checkpoint."""
+    path = runs / run / "checkpoints" / BEST
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}; train first (fit), or give --ckpt_path FILE")
     return path.parents[1].resolve() / "checkpoints" / BEST  # a later run may take the link

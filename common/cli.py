@@ -40,6 +40,19 @@ from common.trusted import allowed_by_user, local_file, only_from
 from common.watch.callback import Watch, watched
 from common.words import EVALUATIONS, completed, option
 
+REMEDIES = {
+    errno.ENOSPC: "free some, then start again",
+    errno.EDQUOT: "free some, then start again",
+    errno.EROFS: "choose a folder that you may write to",
+    errno.EACCES: "choose a folder that you may write to, or files that you may read",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EEXIST: "a file is where a folder is needed; choose another name",
+    errno.ENOTDIR: "a file is where a folder is needed; choose another name",
+    errno.EISDIR: "a folder is where a file is needed; choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""What helps against errors of the file system that a user can mend."""
+
 
 @dataclass(frozen=True)
 class Project:
@@ -111,10 +124,11 @@ def run(project: Project, args: Sequence[str] | None = None) -> LightningCLI:
             ignore_signals()  # a late one would change the status
         raise
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in REMEDIES:
             raise
         place = error.filename or option(words, "--runs") or "runs"
-        print(f"error: {place}: no space left on the disk; free some, then start again", file=sys.stderr)
+        said = os.strerror(error.errno).lower()
+        print(f"error: {place}: {said}; {REMEDIES[error.errno]}", file=sys.stderr)
         raise SystemExit(2) from None
     except UserError as error:
         message = str(error).rpartition("UserError: ")[2]  # a loader's process puts its traceback before it

@@ -1,5 +1,6 @@
 """Files that are either complete or absent."""
 
+import errno
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from common.errors import UserError
 MEBIBYTE = 1 << 20
 DAY_S = 86_400
 
+_LONGEST_STEM = 100  # of a temporary name, which is longer than the file's own
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -26,7 +29,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = f"{socket.gethostname()}~{os.getpid()}~"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.{writer}", suffix=f".tmp{path.suffix}")
+    prefix = f".{path.stem[:_LONGEST_STEM]}.{writer}"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=f".tmp{path.suffix}")
     os.close(handle)
     temporary = Path(name)
     try:
@@ -35,8 +39,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would lock colleagues out of a shared folder
         temporary.replace(path)
         _sync(path.parent)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a write that finds the disk full does not say where
+    except OSError as error:  # a write that finds the disk full does not say where, and NumPy's not even what
+        if error.errno is None and shutil.disk_usage(path.parent).free < MEBIBYTE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if error.errno is not None:
+            error.filename = error.filename or str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -17,7 +17,24 @@ from common.loops import install_loops
 
 
 class ExportableModule(LightningModule):
-    """A module that can leave PyTorch."""
+    """A module that can leave PyTorch, and whose weights are loaded only by what sees the same input.
+
+    Attributes:
+        input_settings: names of the settings that say what the network's input means, such as the bands of a scene.
+    """
+
+    input_settings: tuple[str, ...] = ()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses weights that expect another input: they would fit, and answer wrongly."""
+        theirs = checkpoint.get("hyper_parameters", {})
+        for name in self.input_settings:
+            own = getattr(self, name)
+            if name in theirs and list(theirs[name]) != list(own):
+                raise UserError(
+                    f"model.{name}: found {list(own)}, but the checkpoint's network was trained with "
+                    f"{list(theirs[name])}; leave the setting out, or train another network"
+                )
 
     def export(self, path: Path) -> Parity:
         """Writes itself as ONNX and says how far the file's answers are from its own."""
@@ -82,6 +99,7 @@ def write_export(model: ExportableModule, ckpt_path: str, output: str | None, ex
 def load_weights(model: LightningModule, path: str) -> None:
     """Loads a checkpoint's weights into a module of the same configuration; a file can run no code."""
     state = load(Path(path))
+    model.on_load_checkpoint(state)
     try:
         model.load_state_dict(state["state_dict"])
     except RuntimeError as error:

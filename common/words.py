@@ -32,7 +32,11 @@ def completed(words: Sequence[str], project: str) -> Iterator[list[str]]:
         yield words
         return
     given = option(words, "--ckpt_path")
-    checkpoint = local_file(given, "--ckpt_path") if given else find_checkpoint(runs_of(words) / project)
+    checkpoint = (
+        local_file(given, "--ckpt_path")
+        if given
+        else find_checkpoint(runs_of(words) / project, option(words, "--run") or "latest")
+    )
     if given is None:
         print(f"checkpoint: {checkpoint}")
     words = [*words, "--ckpt_path", str(checkpoint)]  # absolute: Lightning fetches what looks like an address

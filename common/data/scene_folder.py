@@ -63,6 +63,8 @@ def find_scenes(root: Path) -> SceneFolder:
         else:
             pairs[name] = ScenePair(scene, mask)
     taken = {pair.mask for pair in pairs.values()}
+    pairs, again = _once(pairs)
+    problems += [Problem(folder, "another name of a scene that is there already", name) for name in again]
     lonely = [
         Problem(root / MASKS, "mask without a scene", file.name) for file in mask_files.values() if file not in taken
     ]
@@ -72,6 +74,14 @@ def find_scenes(root: Path) -> SceneFolder:
             f"name; scenes are {', '.join(scenes.SUFFIXES)}, masks {', '.join(masks.SUFFIXES)}"
         )
     return SceneFolder(folder, pairs, (*problems, *others, *lonely))
+
+
+def _once(pairs: dict[str, ScenePair]) -> tuple[dict[str, ScenePair], list[str]]:
+    """Each file under its first name: under two it could be learned from and judged by."""
+    first: dict[Path, str] = {}
+    for name, pair in pairs.items():
+        first.setdefault(pair.scene.resolve(), name)
+    return {name: pairs[name] for name in first.values()}, [name for name in pairs if name not in first.values()]
 
 
 def _scenes_in(root: Path) -> Path:

@@ -103,7 +103,7 @@ def open_scene(path: Path, *, bands: Sequence[str] | None = None, band_names: Se
     """Opens `.npy` (height, width[, channels]), GeoTIFF, PNG or JPEG.
 
     The bands are named by the file, or by `band_names` where the file has no names or none of the wanted, or by their
-    number (`BY_COUNT`). Where nothing names them and they are as many as the wanted ones, they are those.
+    number (`BY_COUNT`); the only one of a file is the wanted one.
 
     Args:
         path: the file.
@@ -143,10 +143,10 @@ def _names(file: SceneFile, bands: Sequence[str] | None, band_names: Sequence[st
         return file.names
     if band_names is not None:
         return _given(file, tuple(band_names))
-    usual = BY_COUNT.get(file.count, ())
-    if bands is not None and len(bands) == file.count and not set(bands) & set(usual):
+    if bands is not None and len(bands) == file.count == 1:
         return tuple(bands)
-    if not usual:
+    usual = BY_COUNT.get(file.count, ())
+    if not usual:  # even as many as the wanted ones may be others, or in another order
         raise UserError(f"{file.path}: {file.count} channels without names; say in band_names what they are, in order")
     return usual
 

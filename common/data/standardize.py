@@ -18,7 +18,7 @@ class Standardizer(nn.Module):
 
     Args:
         channels: number of channels.
-        floor: smallest divisor, in the unit of the data, so that a constant channel gives 0.
+        floor: smallest divisor, as a share of the channel's mean, so that a constant channel gives 0 in any unit.
     """
 
     mean: Tensor
@@ -60,6 +60,18 @@ class Standardizer(nn.Module):
         if other.count:
             self._add(int(other.count), other.mean.double(), other.std.double().square())
 
+    def unlike(self, other: "Standardizer", *, times: float = 30.0) -> bool:
+        """Whether what was seen is so much larger or smaller than what another saw that its unit must be another.
+
+        Args:
+            other: with as many channels.
+            times: by which factor all channels' root mean squares differ, at least.
+        """
+        if not (self.count and other.count):
+            return False
+        ratio = torch.hypot(self.mean, self.std) / torch.hypot(other.mean, other.std)
+        return bool((ratio > times).all() or (ratio < 1 / times).all())
+
     def forward(self, images: Shaped[Tensor, "*shape"], channel_dim: int = -3) -> Float[Tensor, "*shape"]:
         """Images of any numeric type as multiples of the standard deviation from the mean, at least float32."""
         mean, scale = self._broadcast(images.ndim, channel_dim)
@@ -73,7 +85,8 @@ class Standardizer(nn.Module):
     def _broadcast(self, ndim: int, channel_dim: int) -> tuple[Tensor, Tensor]:
         shape = [1] * ndim
         shape[channel_dim] = -1
-        return self.mean.view(shape), self.std.clamp(min=self.floor).view(shape)
+        scale = torch.maximum(self.std, self.floor * self.mean.abs())
+        return self.mean.view(shape), torch.where(scale > 0, scale, 1).view(shape)
 
     def _add(self, count: int, mean: Tensor, variance: Tensor) -> None:
         total = int(self.count) + count

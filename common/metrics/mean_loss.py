@@ -23,11 +23,11 @@ class MeanLoss(Metric):
     def __init__(self) -> None:
         super().__init__()
         for name in LossParts._fields:
-            self.add_state(name, default=torch.zeros(()), dist_reduce_fx="sum")
+            self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, parts: LossParts) -> None:
         """Adds one batch."""
-        self.sums = self.sums + parts.sums.sum()  # not +=, which would keep the narrow type of the start
+        self.sums = self.sums + parts.sums.sum()
         self.counts = self.counts + parts.counts.sum()
 
     def compute(self) -> Tensor:

@@ -50,6 +50,8 @@ class BallModule(ExportableModule):
         tau: largest error of a right detection, in pixels of a 512-wide frame.
     """
 
+    input_settings = ("offsets",)
+
     def __init__(  # noqa: PLR0913 - one argument per line of the config
         self,
         *,

@@ -13,15 +13,15 @@ VISIBLE = ("B2", "B3", "B4")
 STEPS = 256
 """Bins of brightness per doubling."""
 
-DOUBLINGS = (-14, 17)
-"""Exponents of 2 between which brightness is told apart: reflectance from 0.00006 as well as 16-bit numbers."""
+DOUBLINGS = (-40, 40)
+"""Exponents of 2 between which brightness is told apart, whatever its unit."""
 
 
 class BrightnessThreshold(nn.Module):
     """What is brighter than a threshold is cloud; the threshold is that with the best IoU on training pixels.
 
     Brightness is the mean of the visible bands, or of all where none is visible. Its two histograms, of cloud and of
-    clear pixels, are what is fitted and kept in the checkpoint. Their bins are 0.27% wide from 2^-14 to 2^17, the
+    clear pixels, are what is fitted and kept in the checkpoint. Their bins are 0.27% wide from 2^-40 to 2^40, the
     same for all data: nothing depends on what a first batch holds, on the order of the batches or on the unit, and
     histograms may be added. Darker and brighter pixels share the two outermost bins.
 

@@ -1,6 +1,7 @@
 """The clouds' network as an ONNX file that needs nothing else: reflectance in, mask out."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +49,7 @@ class CloudGraph(nn.Module):
         return Answer(mask, likely) if self.probability else mask
 
 
-def export_clouds(module: Any, path: Path, *, probability: bool) -> Parity:
+def export_clouds(module: Any, path: Path, *, probability: bool, band_names: Sequence[str] | None = None) -> Parity:
     """Writes a `CloudModule` as ONNX.
 
     Input `scene` float32 (batch, bands, height, width), as the files have it, NaN allowed. Outputs `mask` uint8 and
@@ -58,6 +59,7 @@ def export_clouds(module: Any, path: Path, *, probability: bool) -> Parity:
         module: trained.
         path: file to write.
         probability: without it the file says the mask only, and tiles cannot be blended.
+        band_names: of the channels of files that do not name them, as in training.
     """
     mean, std = module.standardizer.mean.cpu(), module.standardizer.std.cpu()
     noise = torch.randn(2, len(mean), 45, 70, generator=torch.Generator().manual_seed(0))  # no multiples of anything
@@ -69,17 +71,18 @@ def export_clouds(module: Any, path: Path, *, probability: bool) -> Parity:
         inputs=["scene"],
         outputs=names,
         dynamic={0: "batch", 2: "height", 3: "width"},
-        metadata={key: json.dumps(value) for key, value in metadata_of(module).items()},
+        metadata={key: json.dumps(value) for key, value in metadata_of(module, band_names).items()},
         tolerance=Tolerance(
             ties=lambda scenes: {"mask": (module.probability(scenes)[:, 0] - module.threshold).abs() < TIE}
         ),
     )
 
 
-def metadata_of(module: Any) -> dict[str, Any]:
+def metadata_of(module: Any, band_names: Sequence[str] | None) -> dict[str, Any]:
     """Everything that the use of an exported `CloudModule` needs."""
     return {
         "bands": list(module.bands),
+        "band_names": None if band_names is None else list(band_names),
         "mean": module.standardizer.mean.tolist(),
         "std": module.standardizer.std.tolist(),
         "standardisation": "inside the network",

@@ -1,6 +1,7 @@
 """The clouds' LightningModule: it owns the bands, the tile, the standardisation and the threshold."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -73,6 +74,7 @@ class CloudModule(ExportableModule):
         tiles_at_once: of a scene that is evaluated.
     """
 
+    input_settings = ("bands",)
     pos_weight: Tensor
 
     def __init__(  # noqa: PLR0913 - one argument per line of the config
@@ -156,14 +158,30 @@ class CloudModule(ExportableModule):
         if self.trainer.ckpt_path:
             return
         whole = self.trainer.datamodule.some_tiles(FIT_TILES)  # type: ignore[attr-defined]
-        tiles = [(images[..., ::FIT_STEP, ::FIT_STEP], labels[..., ::FIT_STEP, ::FIT_STEP]) for images, labels in whole]
-        known = bool(self.standardizer.count)  # weights of another run expect its standardisation
-        for images, _ in tiles if not known else ():
-            values = images.movedim(1, 0)[:, torch.isfinite(images).all(dim=1)]
-            self.standardizer.partial_fit(values.to(self.device), channel_dim=0)
+        step = np.s_[..., ::FIT_STEP, ::FIT_STEP]
+        tiles = [(images[step].clone(), labels[step].clone()) for images, labels in whole]  # no views of them
         counted = torch.cat([labels[labels != NOT_COUNTED] for _, labels in tiles])
+        if not len(counted):
+            raise UserError(
+                f"data: none of {len(tiles)} training tiles holds a pixel with both values and a class; check the "
+                "scenes for NaN, their nodata value, the masks, and what data.classes ignores"
+            )
+        self._standardize(tiles)
         self.pos_weight.fill_(self.criterion.weight_of_positives((counted == CLOUD).double().mean().item()))
         self.brightness.fit(tiles)
+
+    def _standardize(self, tiles: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Fits the standardisation, unless weights of another run brought that which they expect."""
+        found = Standardizer(len(self.bands))
+        for images, _ in tiles:
+            found.partial_fit(images.movedim(1, 0)[:, torch.isfinite(images).all(dim=1)], channel_dim=0)
+        if found.unlike(known := deepcopy(self.standardizer).cpu()):
+            raise UserError(
+                f"data: values of {found.mean.mean():.4g} on average, but the weights were trained on values of "
+                f"{known.mean.mean():.4g}; is the unit another (reflectance 0..1, or times 10000)? Give both the same"
+            )
+        if not known.count:
+            self.standardizer.load_state_dict(found.state_dict())
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Predict, compare, log."""
@@ -195,14 +213,15 @@ class CloudModule(ExportableModule):
         """Optimizer and scheduler of the config."""
         return optimizers(self, self.optimizer, self.scheduler)
 
-    def export(self, path: Path, *, probability: bool = True) -> Parity:
+    def export(self, path: Path, *, probability: bool = True, band_names: Sequence[str] | None = None) -> Parity:
         """Writes the network as ONNX, see `projects.clouds.graph`.
 
         Args:
             path: file to write.
             probability: with a second output, which joins overlapping tiles better than their masks do.
+            band_names: of the channels of files that do not name them, as in training.
         """
-        return export_clouds(self, path, probability=probability)
+        return export_clouds(self, path, probability=probability, band_names=band_names)
 
     def _rows(
         self, scene: Readable, network: Callable[[Tensor, range], Tensor], **options: Any

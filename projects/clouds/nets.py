@@ -34,13 +34,14 @@ class CloudNet(nn.Module):
         activation: of decoder (and, of "UNet", encoder); "match" takes the encoder's, ReLU for "UNet".
         weights: file with pretrained weights of the encoder.
         prior: share of cloud that the untrained network expects; None leaves it to chance.
-        options: more arguments of `UNet` (width, depth, stem, ...) or of the smp class.
+        unet: more arguments of our own `UNet`: width, depth, stem, ...; smp's architectures do not look at them.
+        options: more arguments of the smp class.
 
     Raises:
         UserError: if the settings do not make a network.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a config says of a network
         self,
         in_channels: int,
         *,
@@ -50,13 +51,14 @@ class CloudNet(nn.Module):
         activation: str = "match",
         weights: str | None = None,
         prior: float | None = None,
+        unet: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if channels not in (1, 2):
             raise UserError(f"channels: found {channels}, expected 1 (logits) or 2 (softmax)")
         features = (
-            _own(in_channels, activation, options or {}, encoder=encoder, weights=weights)
+            _own(in_channels, activation, unet or {}, encoder=encoder, weights=weights, options=options)
             if arch == OWN
             else Backbone(
                 in_channels, arch=arch, encoder=encoder or _ENCODER, activation=activation, weights=weights,
@@ -83,20 +85,18 @@ class CloudNet(nn.Module):
         return logits if logits.shape[1] == 1 else logits[:, 1:] - logits[:, :1]
 
 
-def _own(
-    in_channels: int, activation: str, options: dict[str, Any], *, encoder: str | None, weights: str | None
-) -> UNet:
-    if encoder or weights:
+def _own(in_channels: int, activation: str, unet: dict[str, Any], **of_smp: Any) -> UNet:
+    given = {name: value for name, value in of_smp.items() if value}
+    if given:
         raise UserError(
-            f'arch "{OWN}" has neither encoder ({encoder}) nor pretrained weights ({weights}); leave them out, or take '
-            f'smp\'s "Unet"'
+            f'arch "{OWN}": found {given}, which smp\'s architectures have; leave it out, or take smp\'s "Unet"'
         )
     if activation != "match":
-        options = options | {"activation": activation}
+        unet = unet | {"activation": activation}
     try:
-        return UNet(in_channels, **options)
+        return UNet(in_channels, **unet)
     except (TypeError, ValueError) as error:
-        raise UserError(f'options of arch "{OWN}": {options}: {error}') from error
+        raise UserError(f'unet of arch "{OWN}": {unet}: {error}') from error
 
 
 def _expect(head: nn.Conv2d, prior: float) -> None:

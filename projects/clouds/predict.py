@@ -7,6 +7,7 @@ import glob
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -18,14 +19,15 @@ from PIL import Image
 
 from common.data.progress import progress_bar
 from common.data.scenes import SUFFIXES, Scene, open_scene
+from common.data.standardize import Standardizer
 from common.data.tiles import Box
 from common.data.write_rows import TIFFS, write_rows
 from common.errors import UserError
-from common.files import atomic_path
+from common.files import atomic_path, sweep
 from projects.clouds.graph import NO_DATA
 from projects.clouds.module import CloudModule
 from projects.clouds.overlay import overlay_image
-from projects.clouds.preview import Preview, reduction
+from projects.clouds.preview import Preview, reduction, sample
 
 OVERLAY_PX = 2048
 """Most pixels along a side of an overlay."""
@@ -71,9 +73,9 @@ def find_inputs(source: str) -> list[Path]:
         said = "expected a scene, a folder of scenes or a pattern such as 'scenes/*.npy'"
     if not found:
         raise UserError(f"input: no scene at {source}; {said}. Check the path.")
-    names = [file.stem for file in found]
+    names = [name for file in found for name in {result.stem for result in results_of(file, Path())}]
     if double := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"input: several scenes are called {double}, so would be their results; rename one")
+        raise UserError(f"input: results of several scenes would be called {double}; rename one of these scenes")
     return sorted(found)
 
 
@@ -112,11 +114,13 @@ def predict_file(  # noqa: PLR0913 - what a user may ask for
     """
     started = perf_counter()
     scene = open_scene(source, bands=module.bands, band_names=band_names)
-    mask = output / f"{source.stem}{_suffix(source)}"
-    likely = mask.with_name(f"{source.stem}_probability{'.tif' if mask.suffix in TIFFS else '.npy'}")
-    if mask.resolve() == source.resolve():
-        raise UserError(f"{source}: lies in the folder of the results, which would overwrite it; give another --output")
+    mask, likely, picture = results_of(source, output)
+    if output.resolve() == source.parent.resolve():
+        raise UserError(f"{source}: lies in the folder of the results, which could overwrite it; give another --output")
+    if output.is_dir():
+        sweep(output, below=False)
     module.to(device).eval()
+    _warn_of_other_units(module, scene)
     counts, reduced = np.zeros(3, dtype=np.int64), _Reduced(scene.size_hw)
     with (
         write_rows(mask, scene.size_hw, np.uint8, missing=NO_DATA, like=source) as write_mask,
@@ -137,7 +141,7 @@ def predict_file(  # noqa: PLR0913 - what a user may ask for
     return Predicted(
         mask,
         likely if probability else None,
-        _draw(output / f"{source.stem}_overlay.png", scene, reduced) if overlay else None,
+        _draw(picture, scene, reduced) if overlay else None,
         scene.size_hw,
         cloud=cloud / (clear + cloud) if clear + cloud else math.nan,
         missing=missing / counts.sum(),
@@ -147,6 +151,26 @@ def predict_file(  # noqa: PLR0913 - what a user may ask for
 
 def _drop(top: int, rows: np.ndarray) -> None:
     """Writes nothing."""
+
+
+def results_of(source: Path, output: Path) -> tuple[Path, Path, Path]:
+    """Files of the mask, the probability and the overlay of a scene."""
+    mask = output / f"{source.stem}{_suffix(source)}"
+    probability = output / f"{source.stem}_probability{'.tif' if mask.suffix in TIFFS else '.npy'}"
+    return mask, probability, output / f"{source.stem}_overlay.png"
+
+
+def _warn_of_other_units(module: CloudModule, scene: Scene) -> None:
+    """Says so where a scene's values are nothing like those of training."""
+    height, width = scene.size_hw
+    values = torch.from_numpy(sample(scene, Box(0, height, 0, width), 256))
+    seen, known = Standardizer(len(module.bands)), deepcopy(module.standardizer).cpu()
+    seen.partial_fit(values[:, torch.isfinite(values).all(dim=0)], channel_dim=0)
+    if seen.unlike(known):
+        print(
+            f"warning: {scene.path}: its values, {seen.mean.mean():.4g} on average, are far from those of training, "
+            f"{known.mean.mean():.4g}; is its unit another (reflectance 0..1, or times 10000)? Do not trust the mask"
+        )
 
 
 def mask_of(probability: Float[np.ndarray, "rows width"], threshold: float) -> UInt8[np.ndarray, "rows width"]:

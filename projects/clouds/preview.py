@@ -25,8 +25,8 @@ class Preview:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.channels = _channels(scene.bands)
-        sample = self._reduced(Box(0, scene.size_hw[0], 0, scene.size_hw[1]), _LIMITS_PX)
-        seen = sample[np.isfinite(sample).all(axis=2)]
+        reduced = self._reduced(Box(0, scene.size_hw[0], 0, scene.size_hw[1]), _LIMITS_PX)
+        seen = reduced[np.isfinite(reduced).all(axis=2)]
         low, high = np.percentile(seen, _SHARES).tolist() if len(seen) else (0.0, 1.0)
         self.low, self.high = float(low), float(high)
 
@@ -39,11 +39,14 @@ class Preview:
         return np.asarray(np.rint(255 * np.nan_to_num(values).clip(0, 1) ** _GAMMA).astype(np.uint8))
 
     def _reduced(self, box: Box, most_px: int) -> Float[np.ndarray, "height width 3"]:
-        step = reduction(box, most_px)
-        parts = strips(box, max(512 // step, 1) * step)
-        return np.concatenate(
-            [self.scene.read_float(part)[list(self.channels), ::step, ::step].transpose(1, 2, 0) for part in parts]
-        )
+        return sample(self.scene, box, most_px)[list(self.channels)].transpose(1, 2, 0)
+
+
+def sample(scene: Scene, box: Box, most_px: int) -> Float[np.ndarray, "bands height width"]:
+    """Every n-th row and column of a part, none of its sides longer than `most_px`; NaN where missing."""
+    step = reduction(box, most_px)
+    parts = strips(box, max(512 // step, 1) * step)
+    return np.concatenate([scene.read_float(part)[:, ::step, ::step] for part in parts], axis=1)
 
 
 def reduction(box: Box, most_px: int) -> int:

@@ -105,7 +105,9 @@ class CloudTrainer(Trainer):
             probability: with the probability as a second output, which joins overlapping tiles better than masks do.
             int8: write a file in 8-bit arithmetic too, and print IoU and speed of both.
         """
-        path = write_export(model, ckpt_path, output, partial(model.export, probability=probability))
+        path = write_export(
+            model, ckpt_path, output, partial(model.export, probability=probability, band_names=datamodule.band_names)
+        )
         if int8:
             datamodule.prepare_data()
             datamodule.setup("test")

@@ -21,7 +21,7 @@ from projects.clouds.bands import BANDS
 from projects.clouds.synthetic.lands import LANDS
 from projects.clouds.synthetic.scene import Product, random_product, random_scene
 
-FORMAT = 1  # to be raised by every change of the pixels or the masks
+FORMAT = 2  # to be raised by every change of the pixels or the masks
 MANIFEST = "synthetic.json"
 FOLDERS = ("subscenes", "masks", "filelists")
 SCENES: Mapping[str, int] = MappingProxyType({"train": 8, "val": 2, "test": 3})

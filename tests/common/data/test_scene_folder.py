@@ -57,3 +57,11 @@ def test_what_is_left_alone_is_named(tmp_path: Path) -> None:
 def test_a_folder_of_another_form_is_refused(names: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         find_scenes(fill(tmp_path, *names))
+
+
+def test_a_scene_under_two_names_is_one(tmp_path: Path) -> None:
+    root = fill(tmp_path, "scenes/a.npy", "masks/a.npy", "masks/b.npy")
+    (root / "scenes" / "b.npy").symlink_to("a.npy")
+    found = find_scenes(root)
+    assert list(found.pairs) == ["a.npy"]
+    assert found.problems == (Problem(root / "scenes", "another name of a scene that is there already", "b.npy"),)

@@ -52,3 +52,9 @@ def test_sums_of_samples_are_wide() -> None:
     assert sums.dtype == torch.float64
     assert sums.tolist() == pytest.approx([3e6 * float(torch.tensor(0.1))] * 2, rel=1e-12)
     assert sum_samples(torch.tensor([True, False])).tolist() == [1, 0]
+
+
+def test_a_rank_without_samples_agrees_on_the_type() -> None:
+    used, unused = MeanLoss(), MeanLoss()
+    used.update(parts_of(np.array([1.0]), np.ones(1)))
+    assert used.sums.dtype == unused.sums.dtype == torch.float64  # gathered with another width, they would be garbage

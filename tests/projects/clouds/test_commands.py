@@ -103,7 +103,7 @@ def test_a_geotiff_gives_a_geotiff_in_the_same_place(
     ("flags", "said"),
     [
         (("--input", "nowhere"), "no scene at nowhere"),
-        (("--input", "{scenes}", "--output", "{scenes}"), "would overwrite"),
+        (("--input", "{scenes}", "--output", "{scenes}"), "could overwrite"),
         (("--input", "{text}"), "text.npy"),
         (("--input", "{three}"), "B8"),
     ],
@@ -176,3 +176,26 @@ def test_weights_start_from_another_run_with_the_own_weight_of_cloud(
     assert first["pos_weight"] == 1
     assert second["pos_weight"] > 1
     assert torch.equal(first["standardizer.mean"], second["standardizer.mean"])
+
+
+def test_weights_are_not_used_for_other_bands(fitted: Path, cloud_command: Command, cloud_scenes: Path, tmp_path: Path,
+                                              capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    checkpoint = str(fitted / "checkpoints" / "best.ckpt")
+    other = ("--model.bands", "[B8,B3,B2,B4]")
+    for words in (("predict", "--input", str(scene_of(cloud_scenes)), "--output", str(tmp_path / "out"),
+                   "--ckpt_path", checkpoint), ("test", "--ckpt_path", checkpoint),
+                  ("fit", "--run", "third", "--start_from", checkpoint, *BRIEF)):  # fmt: skip
+        with pytest.raises(SystemExit) as stopped:
+            cloud_command(*words, *other)
+        assert stopped.value.code == 2
+        assert "model.bands: found ['B8', 'B3', 'B2', 'B4'], but the checkpoint's" in capsys.readouterr().err
+
+
+def test_a_run_is_evaluated_by_its_name(
+    fitted: Path, cloud_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud_command("test", "--run", "first", small=False)
+    assert str(fitted / "checkpoints") in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cloud_command("test", "--run", "nosuch", small=False)
+    assert "nosuch" in capsys.readouterr().err

@@ -24,7 +24,7 @@ def make() -> Make:
     def module(**options: Any) -> CloudModule:
         torch.manual_seed(0)
         given = {"tile_hw": (64, 64), "optimizer": torch.optim.AdamW} | options
-        return CloudModule(net=lambda bands: CloudNet(bands, options={"width": 8, "depth": 2, "stem": 2}), **given)
+        return CloudModule(net=lambda bands: CloudNet(bands, unet={"width": 8, "depth": 2, "stem": 2}), **given)
 
     return module
 
@@ -110,6 +110,30 @@ def test_what_is_missing_is_average_to_the_network(make: Make) -> None:
     filled = images.clone()
     filled[:, :, 5, 6] = module.standardizer.mean
     torch.testing.assert_close(module(images), module(filled))
+
+
+def test_data_that_teach_nothing_end_the_run(make: Make, tmp_path: Path) -> None:
+    for folder in ("scenes", "masks"):
+        (tmp_path / folder).mkdir()
+    for number in range(4):
+        np.save(tmp_path / "scenes" / f"{number}.npy", np.full((70, 70, 13), np.nan, np.float32))
+        np.save(tmp_path / "masks" / f"{number}.npy", np.ones((70, 70), np.uint8))
+    data = CloudData(root=str(tmp_path), tile_hw=(64, 64), cache=0)
+    data.setup("fit")
+    module = make()
+    module.trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    module.trainer.datamodule = data  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="holds a pixel with both values and a class"):
+        module.on_fit_start()
+
+
+def test_weights_of_another_unit_are_refused(make: Make, data: CloudData) -> None:
+    module = make()
+    module.standardizer.partial_fit(5000 + 1000 * torch.rand(2, 4, 8, 8))
+    module.trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    module.trainer.datamodule = data  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="is the unit another"):
+        module.on_fit_start()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def module() -> CloudModule:
     """Untrained, for the bands of a photo."""
     torch.manual_seed(0)
     made = CloudModule(
-        net=lambda channels: CloudNet(channels, options={"width": 8, "depth": 2}),
+        net=lambda channels: CloudNet(channels, unet={"width": 8, "depth": 2}),
         optimizer=torch.optim.AdamW,
         bands=("B4", "B3", "B2"),
         tile_hw=(32, 40),
@@ -109,7 +109,7 @@ def test_a_photo_gives_a_picture_of_the_classes(module: CloudModule, tmp_path: P
 def test_a_scene_is_never_overwritten(module: CloudModule, tmp_path: Path) -> None:
     scene(tmp_path / "one.npy")
     before = (tmp_path / "one.npy").read_bytes()
-    with pytest.raises(UserError, match="would overwrite"):
+    with pytest.raises(UserError, match="could overwrite"):
         predict(module, tmp_path / "one.npy", tmp_path)
     assert (tmp_path / "one.npy").read_bytes() == before
 
@@ -138,7 +138,7 @@ def test_inputs_are_a_file_a_folder_or_a_pattern(tmp_path: Path) -> None:
     assert [path.name for path in find_inputs(f"{tmp_path}/*.npy")] == names[:2]
     assert find_inputs(str(tmp_path / "c.tif")) == [tmp_path / "c.tif"]
     (tmp_path / "a.png").touch()
-    with pytest.raises(UserError, match="several scenes are called a"):
+    with pytest.raises(UserError, match="would be called a"):
         find_inputs(str(tmp_path))
     for nothing in (f"{tmp_path}/*.jp2", str(tmp_path / "nowhere")):
         with pytest.raises(UserError, match="no scene at"):
@@ -160,3 +160,20 @@ def test_memory_is_that_of_a_strip(module: CloudModule, tmp_path: Path) -> None:
     assert top == 0
     assert first.shape[0] <= module.tile_hw[0]
     assert max(box.bottom for box in asked) < 6 * module.tile_hw[0]  # a few batches ahead, not the scene
+
+
+def test_values_of_another_unit_are_said(
+    module: CloudModule, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "high.npy", 10000 * scene(tmp_path / "same.npy"))
+    predict(module, tmp_path / "same.npy", tmp_path / "out")
+    assert "unit" not in capsys.readouterr().out
+    predict(module, tmp_path / "high.npy", tmp_path / "out")
+    assert "is its unit another" in capsys.readouterr().out
+
+
+def test_results_never_take_each_others_names(tmp_path: Path) -> None:
+    for name in ("a.npy", "a_probability.npy"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="would be called a_probability"):
+        find_inputs(str(tmp_path))
