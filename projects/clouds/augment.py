@@ -32,8 +32,9 @@ class Haze:
 
     Args:
         probability: share of the images that get haze.
-        strength: of the strongest haze, at its thickest, in the blue band; in multiples of the mean of `unit`.
-        exponent: how blue it is, see above; 0 is white.
+        strength: of the strongest haze, at its thickest, in the blue band; in standard deviations of the training
+            pixels, averaged over the bands.
+        exponent: how blue it is: 4 as of very clear air, 1 of moderate haze, 0 is white.
 
     Raises:
         UserError: if a value is outside its range.
