@@ -22,7 +22,7 @@ files on disk -> read -> store -> cache -> window | tile -> batch -> device: aug
   they are read
 - `data.datamodule`: all of this as Lightning loaders
 - `data.augment`, `data.map_augment`, `data.standardize`: arithmetic on the device
-- `data.write_rows`: a map written row by row
+- `data.write_rows`: a map written row by row; `data.manifest`: what a folder of generated data holds
 - `data.report`, `data.progress`: what was left out, and why; how far it is
 - `heatmaps`: points to heatmaps and back
 - `tiled`: a network over scenes larger than its input

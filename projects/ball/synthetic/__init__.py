@@ -12,20 +12,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import av
 import numpy as np
 from jaxtyping import UInt8
 from rich.progress import track
 
+from common.data.manifest import claim
 from common.errors import UserError
 from common.files import atomic_path, write_text
 from projects.ball.synthetic.rally import FPS, annotate, random_rally
 from projects.ball.synthetic.render import Sight
 
 FORMAT = 1  # to be raised by every change of the pixels or the labels
-MANIFEST = "synthetic.json"
 SPLITS = ("training", "test")  # a split's place is part of its games' seeds, so that no scene is in both
 RALLIES: Mapping[str, int] = MappingProxyType({"training": 56, "test": 12})
 
@@ -59,7 +58,7 @@ def write_dataset(
         UserError: `root` holds another data set, or an argument is out of range.
     """
     _check(rallies, size_hw, seed, workers)
-    _claim(root, {"format": FORMAT, "seed": seed, "size_hw": list(size_hw), "rallies": dict(rallies)})
+    claim(root, {"format": FORMAT, "seed": seed, "size_hw": list(size_hw), "rallies": dict(rallies)}, SPLITS)
     missing = [game for game in _games(root, rallies, size_hw, seed) if not game.complete()]
     if missing:
         done = _write_all(missing, workers)
@@ -107,21 +106,6 @@ def _check(rallies: Mapping[str, int], size_hw: tuple[int, int], seed: int, work
         raise UserError(f"size_hw: found {size_hw}; H.264 in yuv420p needs even numbers; give two of at least 64")
     if seed < 0 or workers < 1:
         raise UserError(f"seed and workers: found {seed} and {workers}; give a seed >= 0 and at least 1 worker")
-
-
-def _claim(root: Path, request: Mapping[str, Any]) -> None:
-    """Writes what `root` holds into its manifest, or compares it with what was asked for."""
-    manifest = root / MANIFEST
-    if not manifest.exists():
-        foreign = [split for split in SPLITS if (root / split).exists()]
-        if foreign:
-            raise UserError(f"{root / foreign[0]} exists, but not {manifest}: other data; give another folder")
-        write_text(manifest, json.dumps(request, indent=2) + "\n")
-    elif (found := manifest.read_text(encoding="utf-8").strip()) != json.dumps(request, indent=2):
-        raise UserError(
-            f"{manifest}: found {' '.join(found.split())}, asked for {json.dumps(request)}; "
-            f"delete {root} to have it made again, or give another folder"
-        )
 
 
 def _games(root: Path, rallies: Mapping[str, int], size_hw: tuple[int, int], seed: int) -> Iterable[_Game]:

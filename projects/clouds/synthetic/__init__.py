@@ -3,18 +3,17 @@
 noise, sun and bands (facts) -> ground, lands and clouds -> light (physics) -> scene (reflectance, mask) -> files, here.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from rich.progress import track
 
+from common.data.manifest import claim
 from common.errors import UserError
 from common.files import atomic_path, sweep, write_text
 from projects.clouds.bands import BANDS
@@ -22,7 +21,6 @@ from projects.clouds.synthetic.lands import LANDS
 from projects.clouds.synthetic.scene import Product, random_product, random_scene
 
 FORMAT = 2  # to be raised by every change of the pixels or the masks
-MANIFEST = "synthetic.json"
 FOLDERS = ("subscenes", "masks", "filelists")
 SCENES: Mapping[str, int] = MappingProxyType({"train": 8, "val": 2, "test": 3})
 SIZES_HW = ((1022, 1022), (509, 760), (777, 1301), (613, 845))  # the catalogue's, and odd ones
@@ -66,7 +64,7 @@ def write_dataset(
         UserError: `root` holds another data set, or an argument is out of range.
     """
     _check(scenes, size_hw, seed, workers)
-    _claim(root, {"format": FORMAT, "seed": seed, "size_hw": size_hw and list(size_hw), "scenes": dict(scenes)})
+    claim(root, {"format": FORMAT, "seed": seed, "size_hw": size_hw and list(size_hw), "scenes": dict(scenes)}, FOLDERS)
     sweep(root)
     planned = {split: list(_plan(root, split, scenes[split], size_hw=size_hw, seed=seed)) for split in scenes}
     missing = [scene for split in planned.values() for scene in split if not scene.complete()]
@@ -117,21 +115,6 @@ def _check(scenes: Mapping[str, int], size_hw: tuple[int, int] | None, seed: int
         raise UserError(f"size_hw: found {size_hw}; give a height and a width of at least 1, or None")
     if seed < 0 or workers < 1:
         raise UserError(f"seed and workers: found {seed} and {workers}; give a seed >= 0 and at least 1 worker")
-
-
-def _claim(root: Path, request: Mapping[str, Any]) -> None:
-    """Writes what `root` holds into its manifest, or compares it with what was asked for."""
-    manifest = root / MANIFEST
-    if not manifest.exists():
-        foreign = [folder for folder in FOLDERS if (root / folder).exists()]
-        if foreign:
-            raise UserError(f"{root / foreign[0]} exists, but not {manifest}: other data; give another folder")
-        write_text(manifest, json.dumps(request, indent=2) + "\n")
-    elif (found := manifest.read_text(encoding="utf-8").strip()) != json.dumps(request, indent=2):
-        raise UserError(
-            f"{manifest}: found {' '.join(found.split())}, asked for {json.dumps(request)}; "
-            f"delete {root} to have it made again, or give another folder"
-        )
 
 
 def _plan(root: Path, split: str, count: int, *, size_hw: tuple[int, int] | None, seed: int) -> Iterator[_Scene]:
