@@ -79,6 +79,21 @@ def _prefix(name: str) -> str:
     return f".{name[:_LONGEST_STEM]}.{socket.gethostname()}~{os.getpid()}~"
 
 
+def require_writable(folder: Path) -> None:
+    """Makes a folder if need be.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot write there ({error.strerror}); expected a folder that you may write to. Choose another."
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` to `path`, whole or not at all."""
     with atomic_path(path) as temporary:

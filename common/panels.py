@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
@@ -88,3 +89,9 @@ class PanelsCallback(Callback):
         self.drawn(trainer, split, samples)
         if trainer.state.fn != "fit":
             print(f"pictures: {path}{note}")
+
+
+def spread_over(samples: int, count: int, *, world: int = 1) -> set[int]:
+    """Evenly spread samples, of those that the first of `world` ranks sees: every `world`-th."""
+    seen = range(0, samples, world)
+    return {seen[place] for place in np.linspace(0, len(seen) - 1, min(count, len(seen))).astype(int)}

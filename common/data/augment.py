@@ -1,4 +1,4 @@
-"""Random changes to windows of frames; their points move along."""
+"""Random changes to images and windows of frames; their points move along."""
 
 import math
 from dataclasses import dataclass, fields
@@ -28,15 +28,12 @@ def uniforms(seeds: Int[Tensor, " batch"], count: int, *, stream: int) -> Float6
 
 
 @dataclass(frozen=True)
-class WindowAugment:
-    """Flip, affine map, blur, colour and noise, drawn per window and the same for all its frames (noise: per frame).
+class ImageAugment:
+    """Flip, affine map, blur, colour and noise of some images: a subclass says of which, with which points.
 
-    What is drawn for a window depends on its seed alone: not on the other windows of the batch, the number of workers
-    or the device. Only the noise itself differs between kinds of device, where it is made. 0 switches a part off; all
-    0 changes nothing.
-
-    Uncovered parts of the picture become black before the colours change. Reflection would show a second ball beside
-    one near the border, and repeating the border would draw a ball that touches it out to a streak.
+    What is drawn for a sample depends on its seed alone: not on the rest of the batch, the number of workers or the
+    device. Only the noise itself differs between kinds of device, where it is made. 0 switches a part off; all 0
+    changes nothing.
 
     Args:
         flip: probability of a horizontal flip.
@@ -47,11 +44,86 @@ class WindowAugment:
         contrast: largest relative change of the distance from mid-grey.
         saturation: largest relative change of the distance from grey.
         gain: largest relative change of each channel by itself, which tints.
-        blur: standard deviation of the strongest Gaussian blur, in pixels. Three in four windows stay sharp.
+        blur: standard deviation of the strongest Gaussian blur, in pixels. Three in four samples stay sharp.
         noise: standard deviation of the strongest Gaussian noise in grey levels, alike in the three channels.
 
     Raises:
         UserError: if a value is outside its range.
+    """
+
+    flip: float
+    scale: float
+    rotate: float
+    translate: float
+    brightness: float
+    contrast: float
+    saturation: float
+    gain: float
+    blur: float
+    noise: float
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, limit = getattr(self, field.name), _LIMITS.get(field.name, 1.0)
+            if not 0 <= value <= limit:
+                raise UserError(f"augmentation {field.name} = {value}: give 0 (off) to {limit:g}")
+
+    @property
+    def warps(self) -> bool:
+        """Whether there is an affine map besides the flip."""
+        return bool(self.scale or self.rotate or self.translate)
+
+    def draw(self, seeds: Int[Tensor, " batch"]) -> Float64[Tensor, "batch draws"]:
+        """Everything that is random but the noise's pixels, each row a function of its seed alone."""
+        return uniforms(seeds, 14, stream=0)
+
+    def mirrored(self, draws: Float64[Tensor, "batch draws"]) -> Bool[Tensor, " batch"]:
+        """Which samples are flipped."""
+        return draws[:, 0] < self.flip
+
+    def matrices(
+        self, draws: Float64[Tensor, "batch draws"], size_hw: tuple[int, int], *, mirrored: Bool[Tensor, " batch"]
+    ) -> Float64[Tensor, "batch 2 3"]:
+        """From pixels of the given picture to pixels of the changed one: flip, zoom, turn about the centre, shift."""
+        height, width = size_hw
+        mirror = torch.where(mirrored, -1.0, 1.0).double()
+        zoom, angle, right, down = (2 * draws[:, 1:5] - 1).unbind(dim=1)
+        zoom = torch.exp(zoom * math.log1p(self.scale))
+        cosine, sine = (zoom * function(angle * math.radians(self.rotate)) for function in (torch.cos, torch.sin))
+        linear = torch.stack([mirror * cosine, -sine, mirror * sine, cosine], dim=1).view(-1, 2, 2)
+        centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
+        shift = self.translate * torch.stack([right * width, down * height], dim=1)
+        return torch.cat([linear, (centre + shift - linear @ centre)[..., None]], dim=2)
+
+    def disturb(
+        self, frames: Float[Tensor, "batch time 3 height width"], draws: Float64[Tensor, "batch draws"]
+    ) -> Float[Tensor, "batch time 3 height width"]:
+        """Blur and colour, the same for all frames of a sample, and noise: what moves no point. Values are 0..255."""
+        if self.blur:
+            frames = _blurred(frames, self.blur * (4 * draws[:, 11] - 3), largest=self.blur)
+        if self.brightness or self.contrast or self.saturation or self.gain:
+            frames = _recoloured(frames, *self._colours(draws[:, 5:11]))
+        if self.noise:
+            frames = _noisy(frames, self.noise * draws[:, 12], seeds=(draws[:, 13] * 2**32).long())
+        return frames
+
+    def _colours(self, draws: Float64[Tensor, "batch 6"]) -> tuple[Tensor, Tensor]:
+        """All colour changes as one 3x3 matrix and one shift per sample."""
+        draws = 2 * draws - 1
+        saturation, contrast = 1 + self.saturation * draws[:, 0], 1 + self.contrast * draws[:, 1]
+        gain = 1 + self.gain * draws[:, 3:]
+        grey = torch.tensor(_LUMA, dtype=torch.float64).expand(3, 3)
+        mixing = torch.lerp(grey, torch.eye(3, dtype=torch.float64), saturation[:, None, None])
+        shift = _MID_GREY * (1 - contrast) + 255 * self.brightness * draws[:, 2]
+        return gain[..., None] * contrast[:, None, None] * mixing, gain * shift[:, None]
+
+
+@dataclass(frozen=True)
+class WindowAugment(ImageAugment):
+    """An `ImageAugment` drawn per window, the same for all its frames (noise: per frame).
+
+    Uncovered parts of the picture become black before the colours change. Reflection would show a second ball beside
+    one near the border, and repeating the border would draw a ball that touches it out to a streak.
     """
 
     flip: float = 0.5
@@ -64,12 +136,6 @@ class WindowAugment:
     gain: float = 0.1
     blur: float = 1.0
     noise: float = 4.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value, limit = getattr(self, field.name), _LIMITS.get(field.name, 1.0)
-            if not 0 <= value <= limit:
-                raise UserError(f"augmentation {field.name} = {value}: give 0 (off) to {limit:g}")
 
     def __call__(
         self,
@@ -89,54 +155,31 @@ class WindowAugment:
         Returns:
             frames, points and visible. A point that left the picture is not visible; where not visible, it is (0, 0).
         """
-        draws = uniforms(seeds, 14, stream=0)
-        geometry, colour, blur, noise = draws[:, :5], draws[:, 5:11], draws[:, 11], draws[:, 12:]
-        size_hw = (frames.shape[-2], frames.shape[-1])
+        draws, size_hw = self.draw(seeds), (frames.shape[-2], frames.shape[-1])
         with torch.autocast(frames.device.type, enabled=False):  # a matrix product in bf16 moves points by pixels
-            if self.flip or self.scale or self.rotate or self.translate:
-                matrices = self._matrices(geometry, size_hw).to(frames)
+            if self.flip or self.warps:
+                matrices = self.matrices(draws, size_hw, mirrored=self.mirrored(draws)).to(frames)
                 frames = warp_affine(frames.flatten(1, 2), matrices, size_hw).view_as(frames)
                 points_xy, visible = _moved(points_xy, visible, matrices, size_hw=size_hw)
-            if self.blur:
-                frames = _blurred(frames, self.blur * (4 * blur - 3), largest=self.blur)
-            if self.brightness or self.contrast or self.saturation or self.gain:
-                frames = _recoloured(frames, *self._colours(colour))
-            if self.noise:
-                frames = _noisy(frames, self.noise * noise[:, 0], seeds=(noise[:, 1] * 2**32).long())
-        return frames, points_xy, visible
+            return self.disturb(frames, draws), points_xy, visible
 
-    def _matrices(self, draws: Float64[Tensor, "batch 5"], size_hw: tuple[int, int]) -> Float64[Tensor, "batch 2 3"]:
-        """From pixels of the given picture to pixels of the changed one: flip, zoom, turn about the centre, shift."""
-        height, width = size_hw
-        mirror = torch.where(draws[:, 0] < self.flip, -1.0, 1.0).double()
-        zoom, angle, right, down = (2 * draws[:, 1:] - 1).unbind(dim=1)
-        zoom = torch.exp(zoom * math.log1p(self.scale))
-        cosine, sine = (zoom * function(angle * math.radians(self.rotate)) for function in (torch.cos, torch.sin))
-        linear = torch.stack([mirror * cosine, -sine, mirror * sine, cosine], dim=1).view(-1, 2, 2)
-        centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
-        shift = self.translate * torch.stack([right * width, down * height], dim=1)
-        return torch.cat([linear, (centre + shift - linear @ centre)[..., None]], dim=2)
 
-    def _colours(self, draws: Float64[Tensor, "batch 6"]) -> tuple[Tensor, Tensor]:
-        """All colour changes as one 3x3 matrix and one shift per window."""
-        draws = 2 * draws - 1
-        saturation, contrast = 1 + self.saturation * draws[:, 0], 1 + self.contrast * draws[:, 1]
-        gain = 1 + self.gain * draws[:, 3:]
-        grey = torch.tensor(_LUMA, dtype=torch.float64).expand(3, 3)
-        mixing = torch.lerp(grey, torch.eye(3, dtype=torch.float64), saturation[:, None, None])
-        shift = _MID_GREY * (1 - contrast) + 255 * self.brightness * draws[:, 2]
-        return gain[..., None] * contrast[:, None, None] * mixing, gain * shift[:, None]
+def move_points(
+    points_xy: Float[Tensor, "batch points 2"], matrices: Float[Tensor, "batch 2 3"]
+) -> Float[Tensor, "batch points 2"]:
+    """Points where an affine map puts them; call it without autocast."""
+    return points_xy @ matrices[:, :, :2].transpose(1, 2) + matrices[:, None, :, 2]
 
 
 def _moved(points_xy: Tensor, visible: Tensor, matrices: Tensor, *, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    points = points_xy @ matrices[:, :, :2].transpose(1, 2) + matrices[:, None, :, 2]
+    points = move_points(points_xy, matrices)
     outer = points.new_tensor(size_hw[::-1]) - 0.5
     visible = visible & ((points >= -0.5) & (points <= outer)).all(dim=-1)
     return torch.where(visible[..., None], points, 0), visible
 
 
 def _blurred(frames: Tensor, sigmas: Tensor, *, largest: float) -> Tensor:
-    """Blurs the windows whose sigma is positive."""
+    """Blurs the samples whose sigma is positive."""
     chosen = (sigmas > 0).nonzero()[:, 0]
     if not len(chosen):
         return frames

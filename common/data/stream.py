@@ -1,9 +1,11 @@
 """Iterators that hold a bounded part of a long sequence: read ahead, repeat the ends, cut into overlapping lists."""
 
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, repeat
+from queue import Queue
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,6 +24,54 @@ def prefetch(items: Iterator[T], ahead: int) -> Generator[T]:
             yield item[0]
     finally:
         pool.shutdown(cancel_futures=True)
+        if isinstance(items, Generator):
+            items.close()
+
+
+def arriving(items: Iterator[T], most: int, *, skip_late: bool = False) -> Generator[list[T]]:
+    """Lists of what has come of `items` since the last list was asked for: one item at least and `most` at most.
+
+    They are read in a thread of its own. Unlike that of `prefetch` it is never waited for, as it may itself wait for a
+    camera for ever; a signal ends the wait for an item.
+
+    Args:
+        items: whose errors are raised here, in their place.
+        most: items in a list, and read before they are asked for.
+        skip_late: whether to leave out what comes while so many wait, so that those that follow are not late too.
+    """
+    waiting: Queue[list[T] | BaseException] = Queue(most)
+    left = threading.Event()
+    threading.Thread(target=_read, args=(items, waiting, left, skip_late), daemon=True).start()
+    try:
+        while True:
+            came = [waiting.get()]
+            came += [waiting.get() for _ in range(min(waiting.qsize(), most - 1))]
+            taken = [item for one in came if isinstance(one, list) for item in one]
+            if taken:
+                yield taken
+            if isinstance(came[-1], BaseException):
+                raise came[-1]
+            if not came[-1]:
+                return
+    finally:
+        left.set()
+        while not waiting.empty():  # lets the thread go on, and so end
+            waiting.get()
+
+
+def _read(
+    items: Iterator[T], waiting: "Queue[list[T] | BaseException]", left: threading.Event, skip_late: bool
+) -> None:
+    try:
+        for item in items:
+            if left.is_set():
+                return
+            if not (skip_late and waiting.full()):
+                waiting.put([item])
+        waiting.put([])
+    except BaseException as error:
+        waiting.put(error)
+    finally:
         if isinstance(items, Generator):
             items.close()
 

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -46,7 +47,8 @@ def export_onnx(
         path: file to write; an older one stays as it is when anything fails.
         inputs: name of the input.
         outputs: names of the outputs, in order.
-        dynamic: names of the axes whose size may change, by axis of the input; axis 0 is the batch.
+        dynamic: names of the axes whose size may change, by axis of the input; axis 0 is the batch. An axis whose size
+            is always a multiple says so: "32*rows".
         metadata: written into the file's `metadata_props`, see `read_metadata`.
         tolerance: greatest differences allowed.
 
@@ -72,11 +74,12 @@ def _program(
     module: nn.Module, example: Tensor, path: Path, dynamic: Mapping[int, str], names: Sequence[Sequence[str]]
 ) -> torch.onnx.ONNXProgram:
     inputs, outputs = names
+    sizes = {axis: _free(name) for axis, name in dynamic.items()}
     try:
         with quiet():
             program = torch.onnx.export(
-                module, (example,), dynamo=True, dynamic_shapes=(dict(dynamic),), input_names=inputs,
-                output_names=outputs, verbose=False,
+                module, (example,), dynamo=True, dynamic_shapes=(sizes,),
+                input_names=inputs, output_names=outputs, verbose=False,
             )  # fmt: skip
     except OnnxExporterError as error:
         raise UserError(
@@ -85,6 +88,12 @@ def _program(
         ) from error
     assert program is not None  # None only from the exporter that dynamo=True replaces
     return program
+
+
+def _free(name: str) -> Any:
+    """What the exporter calls an axis: without the multiple, it asks what becomes of sizes that do not divide."""
+    times, _, rest = name.rpartition("*")
+    return int(times) * torch.export.Dim(rest) if times not in ("", "1") else rest
 
 
 def _refuse_large(path: Path, size: int) -> None:

@@ -11,30 +11,24 @@ RGB frame takes as long as decoding it.
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryFile
 from time import perf_counter
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
+from common.data.gapless import gapless_frames
+from common.data.inputs import VIDEOS, find_inputs, require_own_names
+from common.data.progress import progress_bar
 from common.data.read import Video
 from common.data.stream import padded, prefetch, sliding
-from common.errors import UserError
 from common.figures import Point
-from common.files import atomic_path
+from common.files import atomic_path, require_writable
 from common.shapes import Windows
 from projects.ball.decode import Located
 from projects.ball.overlay import overlay_video
-
-SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
-
-Frame = UInt8[np.ndarray, "height width 3"]
 
 
 @runtime_checkable
@@ -90,18 +84,8 @@ def find_videos(source: Path) -> list[Path]:
     Raises:
         UserError: when there is no such file, no video in the folder, or two whose results would have the same name.
     """
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise UserError(f"{source}: no such file or folder; expected a video or a folder of videos. Check the path.")
-    files = sorted(file for file in source.iterdir() if file.is_file())
-    videos = [file for file in files if file.suffix.lower() in SUFFIXES]
-    if not videos:
-        found = ", ".join(file.name for file in files[:3]) or "an empty folder"
-        raise UserError(f"{source}: no video in this folder (found {found}); expected files like {', '.join(SUFFIXES)}")
-    stems = [video.stem for video in videos]
-    if double := next((stem for stem in stems if stems.count(stem) > 1), None):
-        raise UserError(f"{source}: several videos are called {double}, so would be their results; rename one")
+    videos = find_inputs(source, VIDEOS, what="video")
+    require_own_names(videos, what="video")
     return videos
 
 
@@ -141,7 +125,7 @@ def predict_video(
     """
     started = perf_counter()
     video = Video(source)
-    _check_writable(output)
+    require_writable(output)
     table, marked = (output / f"{source.stem}_ball{suffix}" for suffix in (".csv", ".mp4"))
     module.to(device)
     module.eval()
@@ -169,7 +153,7 @@ def find_balls(
     before, after = max(-min(module.offsets), 0), max(*module.offsets, 0)
     places = torch.tensor(module.offsets, device=device) + before
     scale_xy = np.divide(video.size_hw, module.size_hw)[::-1]
-    with closing(prefetch(_gapless(video, module.size_hw), batch_size)) as frames:
+    with closing(prefetch(gapless_frames(video, module.size_hw), batch_size)) as frames:
         for chunk in sliding(padded(frames, before, after), batch_size, before + after):
             stacked = torch.from_numpy(np.stack([frame for frame, _ in chunk])).to(device)
             images = stacked.permute(0, 3, 1, 2).contiguous().float()  # planes lie ready for what follows: 1/5 faster
@@ -184,25 +168,13 @@ def find_balls(
             ]
 
 
-def _gapless(video: Video, size_hw: tuple[int, int] | None = None) -> Iterator[tuple[Frame, bool]]:
-    """Every frame and whether it could be decoded; if not, it is the one before, or the first that could."""
-    shown, last = 0, None
-    for number, frame in video.frames(range(len(video)), size_hw):
-        yield from repeat((frame if last is None else last, False), number - shown)
-        yield frame, True
-        shown, last = number + 1, frame
-    if last is None:
-        raise UserError(f"{video.path}: none of its {len(video)} frames can be decoded; is the file complete?")
-    yield from repeat((last, False), len(video) - shown)
-
-
 @contextmanager
 def _overlay(path: Path, video: Video) -> Iterator[Callable[[Point | None], None]]:
     """Yields a function that marks the ball in the next frame and appends it to the video at `path`."""
     with (
         atomic_path(path) as temporary,
         overlay_video(temporary, video.size_hw, video.fps) as draw,
-        closing(prefetch(_gapless(video), 4)) as frames,
+        closing(prefetch(gapless_frames(video), 4)) as frames,
     ):
         yield lambda ball: draw(next(frames)[0], ball)
 
@@ -212,24 +184,8 @@ def _row(number: int, ball: Ball) -> str:
     return f"{number},{place},{ball.score:.4f}\n"
 
 
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot write there ({error.strerror}); expected a folder that you may write to. Choose another."
-        ) from error
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.0f} frames/s")
-
-
 @contextmanager
 def _progress(name: str, total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()
-    with Progress(*columns, disable=not shown) as bar:
+    with progress_bar(shown, "frames") as bar:
         task = bar.add_task(name, total=total)
         yield lambda: bar.advance(task)

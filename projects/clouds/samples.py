@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from lightning import Trainer
 
-from common.panels import PanelsCallback
+from common.panels import PanelsCallback, spread_over
 from common.tables import log_table
 from projects.clouds.panels import Answer, Sample, draw_samples, sample_of
 
@@ -34,7 +34,7 @@ class SamplePanels(PanelsCallback):
         if not outputs or not trainer.is_global_zero or trainer.sanity_checking:
             return
         scene, iou = int(outputs["scene"]), float(outputs["iou"])
-        spread = scene in _spread(len(dataset), self.spread, trainer.world_size)
+        spread = scene in spread_over(len(dataset), self.spread, world=trainer.world_size)
         if not spread and (trainer.state.fn == "fit" or not self._among_worst(iou)):
             return
         probability, target = (outputs[name].cpu().numpy() for name in ("probability", "target"))
@@ -64,12 +64,6 @@ class SamplePanels(PanelsCallback):
     def drawn(self, trainer: Trainer, split: str, samples: Sequence[Sample]) -> None:
         """Sends a table of the scenes to W&B."""
         log_table(trainer.loggers, f"{split}/scenes", [_table_row(sample) for sample in samples])
-
-
-def _spread(scenes: int, count: int, world: int) -> set[int]:
-    """Evenly spread scenes, of those that the first of `world` ranks sees: every `world`-th."""
-    seen = range(0, scenes, world)
-    return {seen[place] for place in np.linspace(0, len(seen) - 1, min(count, len(seen))).astype(int)}
 
 
 def _table_row(sample: Sample) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from common.files import atomic_folder, atomic_path, sweep, write_csv, write_text
+from common.errors import UserError
+from common.files import atomic_folder, atomic_path, require_writable, sweep, write_csv, write_text
 
 
 def test_the_file_appears_whole(tmp_path: Path) -> None:
@@ -145,3 +146,11 @@ def test_a_table_has_six_digits_and_empty_cells(tmp_path: Path) -> None:
     rows = [("a, b", 1.0, float("nan")), ('"', 1234567.8, -1e-9)]
     write_csv(path, ("name", "x", "y"), iter(rows))
     assert path.read_bytes() == b'name,x,y\n"a, b",1,\n"""",1.23457e+06,-1e-09\n'
+
+
+def test_a_folder_to_write_to_is_made_and_left_empty_and_anything_else_is_told(tmp_path: Path) -> None:
+    require_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file: cannot write there \(.*\); expected a folder that you may write to"):
+        require_writable(tmp_path / "file")

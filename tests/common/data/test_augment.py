@@ -40,6 +40,15 @@ def centroids(frames: torch.Tensor) -> torch.Tensor:
     )
 
 
+def test_what_a_seed_draws_never_changes() -> None:
+    frames, points, visible, _ = windows(2)
+    frames, moved, still_visible = WindowAugment()(frames, points, visible, torch.tensor([1, -2]))
+    pixels = [[122.7148, 95.0336, 67.6661], [133.8770, 110.1184, 201.9377]]
+    assert torch.allclose(frames[:, 1, :, 10, 12], torch.tensor(pixels), atol=1e-2)
+    assert torch.allclose(moved[[0, 1], [0, 1]], torch.tensor([[22.0936, 8.1621], [28.6449, 5.5764]]), atol=1e-3)
+    assert still_visible.tolist() == [[True, False, False], [False, True, True]]
+
+
 def test_all_strengths_zero_change_nothing() -> None:
     frames, points, visible, seeds = windows()
     changed = OFF(frames, points, visible, seeds)

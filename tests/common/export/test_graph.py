@@ -13,6 +13,7 @@ from torch.nn import functional
 from common.errors import UserError
 from common.export import graph
 from common.export.graph import export_onnx, read_metadata
+from common.nets.unet import UNet
 from tests.common.export.segmenter import Exported
 
 DYNAMIC = {0: "batch", 3: "height", 4: "width"}
@@ -83,6 +84,25 @@ def test_a_wrong_export_leaves_no_file_and_keeps_the_old_one(tmp_path: Path) -> 
         _export(nn.AdaptiveAvgPool2d((2, 3)), path)  # its windows are written for the example's size
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_sizes_may_be_free_multiples(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), UNet(4, width=4, depth=1)).eval()
+
+    def export(path: Path, width: str) -> None:
+        export_onnx(
+            module, torch.rand(2, 3, 8, 12), path, inputs=["x"], outputs=["y"],
+            dynamic={0: "batch", 2: "4*rows", 3: width}, metadata={},
+        )  # fmt: skip
+
+    with pytest.raises(UserError, match=r"cannot be exported with free batch, 4\*rows, width"):
+        export(tmp_path / "any.onnx", "width")
+    export(tmp_path / "net.onnx", "4*columns")
+    images = np.random.default_rng(0).random((1, 3, 4, 20), np.float32)
+    (found,) = onnxruntime.InferenceSession(tmp_path / "net.onnx").run(None, {"x": images})
+    with torch.no_grad():
+        np.testing.assert_allclose(found, module(torch.from_numpy(images)), atol=1e-5)
 
 
 class Marks(nn.Module):

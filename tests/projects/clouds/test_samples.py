@@ -1,6 +1,5 @@
 """Which scenes are collected for pictures, and where they go."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from common.data.tiles import Box
-from projects.clouds.samples import SamplePanels, _spread
+from projects.clouds.samples import SamplePanels
 
 NAN = float("nan")
 IOUS = [0.9, 0.3, NAN, 0.2, 0.8, 0.1, 0.7, 0.5, 0.6, 0.4]
@@ -150,21 +149,3 @@ def test_only_the_first_rank_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(lightning.Trainer, "is_global_zero", False)
     _run("test", tmp_path, SamplePanels(tmp_path / "pictures"))
     assert not (tmp_path / "pictures").exists()
-
-
-@pytest.mark.parametrize(
-    ("scenes", "count", "world", "expected"),
-    [
-        (10, 4, 1, [0, 3, 6, 9]),
-        (10, 4, 3, [0, 3, 6, 9]),
-        (10, 2, 4, [0, 8]),
-        (3, 4, 1, [0, 1, 2]),
-        (1, 4, 2, [0]),
-        (5, 1, 1, [0]),
-        (5, 0, 1, []),
-    ],
-)
-def test_scenes_are_spread_over_what_the_first_rank_sees(
-    scenes: int, count: int, world: int, expected: Sequence[int]
-) -> None:
-    assert sorted(_spread(scenes, count, world)) == expected

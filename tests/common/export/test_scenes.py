@@ -15,7 +15,8 @@ from common.data.scenes import open_scene
 from common.data.tiles import Blend, make_grid
 from common.errors import UserError
 from common.export.__main__ import main
-from common.export.run import Network, predict_scene
+from common.export.scenes import Network, predict_scene
+from common.export.session import Session
 from common.tiled import predict_rows
 from tests.common.export.segmenter import BANDS, METADATA, THRESHOLD, Exported, blobs
 
@@ -70,7 +71,7 @@ def test_it_gives_pytorchs_mask_pixel_by_pixel(
     exported: Exported, scene: Path, tmp_path: Path, tile_hw: tuple[int, int] | None
 ) -> None:
     done = predict_scene(
-        Network(exported.path), scene, tmp_path / "out", tile_hw=tile_hw, batch_size=2, probability=True
+        Network(Session(exported.path)), scene, tmp_path / "out", tile_hw=tile_hw, batch_size=2, probability=True
     )
     mask, probability = np.load(done.mask), np.load(tmp_path / "out" / "scene_probability.npy")
     expected = _expected(exported.module, scene, tile_hw=tile_hw or (32, 48), blend="hann")
@@ -88,7 +89,7 @@ def test_it_gives_pytorchs_mask_pixel_by_pixel(
 @pytest.mark.parametrize("blend", ["crop", "mean"])
 def test_tiles_are_joined_as_the_metadata_says(exported: Exported, scene: Path, tmp_path: Path, blend: Blend) -> None:
     path = _changed(exported, tmp_path / "net.onnx", lambda metadata: metadata.update(blend=json.dumps(blend)))
-    done = predict_scene(Network(path), scene, tmp_path / "out")
+    done = predict_scene(Network(Session(path)), scene, tmp_path / "out")
     _agree(np.load(done.mask), _expected(exported.module, scene, tile_hw=(32, 48), blend=blend))
 
 
@@ -96,7 +97,7 @@ def test_without_probabilities_masks_of_tiles_vote(exported: Exported, scene: Pa
     model = onnx.load(exported.path)
     del model.graph.output[1]
     onnx.save(model, tmp_path / "net.onnx")
-    network = Network(tmp_path / "net.onnx")
+    network = Network(Session(tmp_path / "net.onnx"))
     done = predict_scene(network, scene, tmp_path / "out", tile_hw=(200, 200))
     _agree(np.load(done.mask), _expected(exported.module, scene, tile_hw=(200, 200), blend="hann"))
     tiled = np.load(predict_scene(network, scene, tmp_path / "tiled").mask)
@@ -105,7 +106,7 @@ def test_without_probabilities_masks_of_tiles_vote(exported: Exported, scene: Pa
 
 def test_a_scene_without_a_value_has_no_share(exported: Exported, tmp_path: Path) -> None:
     np.save(tmp_path / "scene.npy", np.full((1, 1, 4), np.nan, np.float32))
-    done = predict_scene(Network(exported.path), tmp_path / "scene.npy", tmp_path / "out")
+    done = predict_scene(Network(Session(exported.path)), tmp_path / "scene.npy", tmp_path / "out")
     assert np.load(done.mask).tolist() == [[255]]
     assert np.isnan(done.found)
     assert done.missing == 1
@@ -117,7 +118,7 @@ def test_pictures_give_pictures(exported: Exported, tmp_path: Path) -> None:
     pixels = (blobs(3, 40, 50, seed=2).transpose(1, 2, 0) * 255).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "scene.png")
     done = predict_scene(
-        Network(exported.path),
+        Network(Session(exported.path)),
         tmp_path / "scene.png",
         tmp_path / "out",
         band_names=["B4", "B3", "B8"],
@@ -208,14 +209,14 @@ def test_what_the_metadata_lacks_or_says_wrongly_is_named(
 
     path = _changed(exported, tmp_path / "net.onnx", change)
     with pytest.raises(UserError, match=rf"net\.onnx: .*'{key}'.*; expected ") as raised:
-        Network(path)
+        Network(Session(path))
     assert len(str(raised.value)) < 500
 
 
 def test_bands_and_input_must_be_as_many(exported: Exported, tmp_path: Path) -> None:
     path = _changed(exported, tmp_path / "net.onnx", lambda metadata: metadata.update(bands='["B4", "B3"]'))
     with pytest.raises(UserError, match=r"its input is \['batch', 3, .*; expected batch, 2 bands"):
-        Network(path)
+        Network(Session(path))
 
 
 def test_a_network_without_masks_is_refused(exported: Exported, tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_a_network_without_masks_is_refused(exported: Exported, tmp_path: Path) 
     model.graph.node.append(onnx.helper.make_node("Identity", ["scene"], ["other"]))
     onnx.save(model, tmp_path / "net.onnx")
     with pytest.raises(UserError, match=r"has the outputs \['other'\]; expected 'probability' or 'mask'"):
-        Network(tmp_path / "net.onnx")
+        Network(Session(tmp_path / "net.onnx"))
 
 
 ONLY = """

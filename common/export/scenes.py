@@ -1,4 +1,4 @@
-"""The runner: an exported network on scenes of any size, with onnxruntime and NumPy alone.
+"""Masks of scenes of any size by an exported segmentation network, with onnxruntime and NumPy alone.
 
     scene -> tiles -> batches -> onnxruntime -> probabilities, blended -> rows -> mask
 
@@ -6,7 +6,7 @@ It answers as the network's own prediction in PyTorch does, as the tiles, their 
 file's metadata.
 """
 
-import os
+import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,13 +15,14 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import onnxruntime
 
 from common.data.scenes import Scene, open_scene
 from common.data.tiles import Grid, fill_tile, make_grid, untile_rows
 from common.data.write_rows import TIFFS, write_rows
 from common.errors import UserError
 from common.export.plan import read_plan
+from common.export.runner import Runner, refuse_doubles, whole_number
+from common.export.session import Session
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,23 @@ class Network:
     """An exported network and its plan.
 
     Args:
-        path: ONNX file with an input (batch, bands, height, width) and an output `probability` or `mask`, both
+        session: with an input (batch, bands, height, width) and an output `probability` or `mask`, both
             (batch, height, width). Without probabilities, overlapping tiles vote with their masks.
-        threads: of onnxruntime; all that this process may use by default.
 
     Raises:
-        UserError: when the file is missing, not ONNX, or of another kind.
+        UserError: when the file is of another kind.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
-        self.path = path
-        self._session = _open(path, threads or len(os.sched_getaffinity(0)))
-        self.plan = read_plan(self._session.get_modelmeta().custom_metadata_map, path)
-        self._input = self._session.get_inputs()[0]
-        names = [output.name for output in self._session.get_outputs()]
-        self.graded = "probability" in names
+    def __init__(self, session: Session) -> None:
+        self._session, self.path = session, session.path
+        self.plan = read_plan(session.metadata, session.path)
+        self.graded = "probability" in session.outputs
         self._output = "probability" if self.graded else "mask"
-        if self._output not in names:
-            raise UserError(f"{path}: has the outputs {names}; expected 'probability' or 'mask'")
-        if (shape := self._input.shape)[1:2] != [len(self.plan.bands)] or len(shape) != 4:
+        if self._output not in session.outputs:
+            raise UserError(f"{self.path}: has the outputs {[*session.outputs]}; expected 'probability' or 'mask'")
+        if (shape := session.shape)[1:2] != [len(self.plan.bands)] or len(shape) != 4:
             raise UserError(
-                f"{path}: its input is {shape}; expected batch, {len(self.plan.bands)} bands, height, width"
+                f"{self.path}: its input is {shape}; expected batch, {len(self.plan.bands)} bands, height, width"
             )
 
     @property
@@ -77,28 +74,9 @@ class Network:
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         """Probabilities or votes of tiles: (n, bands, h, w) float32 -> (n, h, w) float32, NaN where a band has none."""
-        try:
-            (values,) = self._session.run([self._output], {self._input.name: tiles})
-        except Exception as error:  # onnxruntime's own exceptions have no other base
-            raise UserError(f"{self.path}: fails at an input of {tiles.shape}: {_line(error)}") from None
+        (values,) = self._session(tiles, [self._output])
         known = np.isfinite(tiles).all(axis=1)
         return np.where(known, values, np.float32(np.nan)).astype(np.float32, copy=False)
-
-
-def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected an ONNX file. Check the path.")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads  # its default ignores CPU limits
-    options.log_severity_level = 4  # its errors come as exceptions
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions have no other base
-        raise UserError(f"{path}: not an ONNX file that can be run: {_line(error)}") from None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def predict_scene(
@@ -165,3 +143,36 @@ def _answers(network: Network, scene: Scene, grid: Grid, batch_size: int) -> Ite
     while batch := list(islice(numbers, batch_size)):
         parts = (scene.read_float(grid.box(number)) for number in batch)
         yield from network(np.stack([fill_tile(part, grid.tile_hw, fill="reflect") for part in parts]))
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tile", type=whole_number, nargs=2, metavar=("H", "W"), help="size of a tile; the network's")
+    parser.add_argument("--band_names", help="of the scenes' channels where they do not say, such as B4,B3,B2,B8")
+    parser.add_argument(
+        "--probability", "--confidence", action="store_true", help="write <name>_probability too, NaN without data"
+    )
+
+
+def _run(session: Session, options: argparse.Namespace) -> None:
+    network = Network(session)
+    if options.probability and not network.graded:
+        raise UserError(f"{network.path}: has no output 'probability'; leave out --probability")
+    refuse_doubles([result_paths(scene, options.output)[0] for scene in options.files], "scenes")
+    for scene in options.files:
+        done = predict_scene(
+            network,
+            scene,
+            options.output,
+            batch_size=options.batch,
+            tile_hw=tuple(options.tile) if options.tile else None,
+            band_names=options.band_names.split(",") if options.band_names else None,
+            probability=options.probability,
+        )
+        missing = f", {done.missing:.1%} without data" if done.missing else ""
+        size, share = f"{done.size_hw[0]} x {done.size_hw[1]}", f"{done.found:.1%} {network.plan.classes[1]}"
+        print(f"{done.mask}: {size}, {share}{missing}, {done.seconds:.1f} s", flush=True)
+
+
+RUNNER = Runner(
+    about="writes the masks of scenes", files="scenes, such as scene.npy", add_arguments=_add_arguments, run=_run
+)
