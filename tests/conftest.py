@@ -102,6 +102,32 @@ def flood_command(floods: Path, tmp_path: Path) -> Callable[..., None]:
     return command
 
 
+@pytest.fixture(scope="session")
+def people_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small synthetic pictures of people in COCO's layout, made once for all workers of a run; do not change them."""
+    shared = tmp_path_factory.getbasetemp().parent
+    from projects.pose import synthetic
+
+    with FileLock(shared / "people.lock"):
+        counts = {"train": 6, "val": 3, "test": 3}
+        synthetic.write_dataset(shared / "people", images=counts, size_hw=(120, 160), workers=1, progress=False)
+    return shared / "people"
+
+
+@pytest.fixture
+def pose_command(people_root: Path, tmp_path: Path) -> Callable[..., None]:
+    """Runs the public command in this process, with small pictures and a small network, writing below `tmp_path`."""
+    from projects.pose.train import main
+
+    def command(verb: str, *flags: str, small: bool = True) -> None:
+        options = ["--runs", str(tmp_path / "runs")]
+        if small:
+            options += ["--data.root", str(people_root), "--model.size_hw", "[64,96]", "--data.batch_size", "2"]
+        main([verb, *options, *flags])
+
+    return command
+
+
 @pytest.fixture
 def ball_command(rallies: Path, tmp_path: Path) -> Callable[..., None]:
     """Runs the public command in this process, with small data and a small network, writing below `tmp_path`."""

@@ -1,0 +1,1 @@
+"""Maps to people: peaks, limbs between them, bodies of limbs. NumPy alone."""

@@ -1,0 +1,89 @@
+"""Squared error of a stage's maps, where they count and more where something is."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from common.errors import UserError
+from common.losses.parts import LossParts, sum_samples
+
+Kind = Literal["paf", "heat"]
+"""What a stage draws: part affinity fields, x and y of each limb in turn, or heatmaps, the background last."""
+
+FOREGROUND = 0.01
+"""Something is where a target is stronger."""
+
+Maps = Float[Tensor, "batch channels rows columns"]
+Counted = Bool[Tensor, "batch 1 rows columns"]
+
+
+def kind_of(stage: str) -> Kind:
+    """What the stage of this name draws, see `PoseOutput.stages`."""
+    return "paf" if stage.startswith("paf/") else "heat"
+
+
+def strengths(maps: Maps, kind: Kind) -> Float[Tensor, "batch parts rows columns"]:
+    """How much is said of each limb (the length of its vector) or joint (its absolute value, no background), float32.
+
+    The background is left out as it is 1 nearly everywhere: a network that finds nobody would have most of it right.
+    """
+    if kind == "heat":
+        return maps[:, :-1].float().abs()
+    return torch.hypot(maps[:, 0::2].float(), maps[:, 1::2].float())
+
+
+@dataclass(frozen=True)
+class StageLoss:
+    """Weighted squared error of a stage per counted cell: **summed** over channels, **mean** over cells.
+
+    With c the cells that count, p the prediction and t the target of channel k,
+
+        sum_c sum_k weight (p - t)^2 / number of c,   weight = 1 + foreground where |t| > .01, else 1
+
+    so it does not depend on the sizes of batch and maps, but does on the number of channels. |t| is that of the limb,
+    so that x and y weigh the same; the background weighs more where any joint does. Where no cell counts it is 0, with
+    a gradient of 0. What stands where not counted, NaN included, changes neither value nor gradient.
+
+    Attributes:
+        foreground: what the cells with something in them weigh in addition, 0 or more: targets are so sparse that
+            zeros everywhere are nearly right.
+
+    Raises:
+        UserError: for a value out of its range.
+    """
+
+    foreground: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.foreground < math.inf:
+            raise UserError(f"loss.foreground: found {self.foreground}, expected a weight, 0 or more")
+
+    def __call__(self, prediction: Maps, target: Maps, counted: Counted, *, kind: Kind) -> Float[Tensor, ""]:
+        """The loss of a batch, float32.
+
+        Args:
+            prediction: of any floating type.
+            target: of the same shape.
+            counted: cells that count.
+            kind: of the stage.
+        """
+        sums, counts = self.parts(prediction, target, counted, kind=kind)
+        return (sums.sum() / counts.sum().clamp(min=1)).float()
+
+    def parts(self, prediction: Maps, target: Maps, counted: Counted, *, kind: Kind) -> LossParts:
+        """The same before its division: weighted error and number of counted cells of each sample."""
+        error = torch.where(counted, prediction.float() - target.float(), 0)
+        weight = 1 + self.foreground * _filled(target, kind)
+        return LossParts(sum_samples(weight * error.square()), sum_samples(counted))
+
+
+def _filled(target: Maps, kind: Kind) -> Bool[Tensor, "batch channels rows columns"]:
+    """Where something is in each channel."""
+    filled = strengths(target, kind) > FOREGROUND
+    if kind == "paf":
+        return filled.repeat_interleave(2, dim=1)
+    return torch.cat([filled, filled.any(dim=1, keepdim=True)], dim=1)

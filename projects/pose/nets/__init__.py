@@ -1,0 +1,1 @@
+"""Networks: a front that gives features, and stages that refine fields and maps."""

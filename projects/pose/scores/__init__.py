@@ -1,0 +1,1 @@
+"""How right people and maps are."""
