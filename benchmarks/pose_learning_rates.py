@@ -22,7 +22,7 @@ from projects.pose.nets.stages import TwoBranch
 from projects.pose.nets.vgg import Vgg19Front
 from projects.pose.scores.stage_scores import StageScores
 
-SIZE_HW, BATCH, PICTURES = (96, 128), 4, 64
+SIZE_HW, BATCH, PICTURES = (64, 96), 4, 64
 
 Trained = tuple[list[float], list[float], dict[str, float]]
 

@@ -3,12 +3,14 @@
 files on disk -> read -> store -> cache -> window | tile -> batch -> device: augment, standardise, targets
               -> net -> loss | metric -> decode | untile -> written result
 
-- `data.read`, `data.timeline`: a video's frames by exact number; `data.stream`: one after the other
+- `data.read`, `data.timeline`: a video's frames by exact number; `data.stream`: one after the other; `data.gapless`:
+  without those that cannot be decoded
 - `data.store`, `data.shard`: frames decoded once, in HDF5, at training size
 - `data.frames`: frames of several clips, numbered through: records
 - `data.scenes`, `data.masks`: large images and their classes, part by part; `data.npy_file`, `data.geotiff_file`,
   `data.picture_file`, `data.index_picture`: by format; `data.kept`: what stays open
-- `data.scene_folder`, `data.filelists`, `data.split`: which files are there, and which are for what
+- `data.scene_folder`, `data.filelists`, `data.split`: which files are there, and which are for what; `data.inputs`: what
+  is to be predicted
 - `data.tiles`, `data.blending`: a scene cut into tiles and put together again, exactly
 - `data.blocks`, `data.random_tiles`: scenes as records, and tiles at random places made of them
 - `data.plan`: which samples an epoch reads, in order, and when each record is read again; `data.foresight`: what that
@@ -34,7 +36,7 @@ files on disk -> read -> store -> cache -> window | tile -> batch -> device: aug
 - `signals`, `loops`, `checkpoints`, `keeper`: asked to stop, between two batches, saved whole, taken up again
 - `ranks`, `watch`: what processes agree on; all end when one does
 - `rows`: metrics.csv, continued over restarts
-- `figures`, `panels`, `tables`: pictures for people
+- `figures`, `panels`, `tables`, `film`: pictures for people
 - `export`: ONNX out, parity checked, in 8 bits too; `python -m common.export run` needs no torch
 - `trainer`, `cli`, `words`, `settings`: verbs and options; what may change in a run that goes on
 - `run`, `tracking`, `sweep`, `parameters`: the folder of a run, Weights & Biases, points of a sweep

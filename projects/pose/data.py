@@ -111,13 +111,7 @@ class PoseData(PlannedDataModule):
         parts = self._divided(find_files(self.root, self.given))
         self.problems = [problem for part in parts.values() for problem in part.problems]
         self.datasets = {
-            split: PoseSamples(
-                parts[split],
-                skeleton=self.skeleton,
-                size_hw=self.size_hw,
-                seed=self.seed,
-                content=str(self.root.resolve()),
-            )
+            split: PoseSamples(parts[split], skeleton=self.skeleton, size_hw=self.size_hw, seed=self.seed)
             for split in SPLITS
         }
         rank_zero_only(print)(self.describe(), flush=True)

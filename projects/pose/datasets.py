@@ -44,7 +44,7 @@ class PictureRecords:
     Args:
         images: at least one.
         size_hw: (height, width) of the records.
-        content: names the pictures, alike on all ranks.
+        content: names what the images are from, alike on all ranks.
     """
 
     dtype: Any = np.uint8
@@ -92,14 +92,13 @@ class PoseSamples(RecordSamples):
         skeleton: of the people.
         size_hw: (height, width) of the frames.
         seed: of each sample's randomness.
-        content: names the pictures, alike on all ranks.
     """
 
     source: PictureRecords
 
-    def __init__(self, part: Part, *, skeleton: Skeleton, size_hw: tuple[int, int], seed: int, content: str) -> None:
+    def __init__(self, part: Part, *, skeleton: Skeleton, size_hw: tuple[int, int], seed: int) -> None:
         self.part, self.skeleton, self.seed = part, skeleton, seed
-        source = PictureRecords(part.images, size_hw, content=content)
+        source = PictureRecords(part.images, size_hw, content=str(part.file.resolve()))  # which says what is ignored
         super().__init__(source, np.arange(len(part.images), dtype=np.int64)[:, None])
         most = max((len(image.points_xy) for image in part.images), default=1)
         shape = (len(part.images), max(most, 1), len(skeleton.joints))

@@ -71,14 +71,17 @@ class StageLoss:
             counted: cells that count.
             kind: of the stage.
         """
-        sums, counts = self.parts(prediction, target, counted, kind=kind)
-        return (sums.sum() / counts.sum().clamp(min=1)).float()
+        return self._errors(prediction, target, counted, kind).sum() / counted.sum().clamp(min=1)
 
     def parts(self, prediction: Maps, target: Maps, counted: Counted, *, kind: Kind) -> LossParts:
         """The same before its division: weighted error and number of counted cells of each sample."""
+        return LossParts(sum_samples(self._errors(prediction, target, counted, kind)), sum_samples(counted))
+
+    def _errors(self, prediction: Maps, target: Maps, counted: Counted, kind: Kind) -> Maps:
+        """Weighted squared errors, float32; sums over whole samples are for evaluations, as they take their time."""
         error = torch.where(counted, prediction.float() - target.float(), 0)
-        weight = 1 + self.foreground * _filled(target, kind)
-        return LossParts(sum_samples(weight * error.square()), sum_samples(counted))
+        weight = torch.where(_filled(target, kind), 1 + self.foreground, 1.0)
+        return weight * error.square()
 
 
 def _filled(target: Maps, kind: Kind) -> Bool[Tensor, "batch channels rows columns"]:

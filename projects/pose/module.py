@@ -19,7 +19,7 @@ from common.metrics.mean_loss import MeanLoss
 from common.optim import optimizers
 from common.trainer import ExportableModule
 from projects.pose.baselines import MeanPose
-from projects.pose.coco.results import to_results
+from projects.pose.coco.results import to_results, write_results
 from projects.pose.datasets import PoseSamples
 from projects.pose.decode.decoder import Decoder
 from projects.pose.graph import export_pose
@@ -113,6 +113,7 @@ class PoseModule(ExportableModule):
             divisor=self.net.divisor,
         )
 
+    @torch.no_grad()
     def people(self, images: Float[Tensor, "batch 3 height width"]) -> list[People]:
         """Everybody in each picture, in pixels of it."""
         return self._decoded(*self.maps(images))
@@ -124,8 +125,13 @@ class PoseModule(ExportableModule):
 
     def losses(self, output: PoseOutput, targets: PoseTargets) -> dict[str, Float[Tensor, ""]]:
         """The loss of every stage by name, float32; "loss" is their sum."""
-        parts = self.loss_parts(output, targets)
-        return self._summed({stage: part.sums.sum() / part.counts.sum().clamp(min=1) for stage, part in parts.items()})
+        stages = output.stages.items()
+        return self._summed(
+            {
+                name: self.loss(maps, _target(name, targets), targets.counted, kind=kind_of(name))
+                for name, maps in stages
+            }
+        )
 
     def loss_parts(self, output: PoseOutput, targets: PoseTargets) -> dict[str, LossParts]:
         """The same before their division; that of an evaluation is of the whole split taken as one batch."""
@@ -192,10 +198,12 @@ class PoseModule(ExportableModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses weights for another skeleton: they might fit, and answer wrongly."""
         super().on_load_checkpoint(checkpoint)
-        if checkpoint.get(SKELETON, self.skeleton.as_dict()) != self.skeleton.as_dict():
+        theirs = checkpoint.get(SKELETON, self.skeleton.as_dict())
+        if theirs != self.skeleton.as_dict():
+            name = theirs.get("name") if isinstance(theirs, dict) else theirs
             raise UserError(
                 f"model.skeleton: found {self.skeleton.name!r} with {len(self.skeleton.keypoints)} keypoints, but the "
-                f"checkpoint's network was trained for another, {checkpoint[SKELETON].get('name')!r}; give that one"
+                f"checkpoint's network was trained for another, {name!r}; give that one"
             )
 
     def _summed(self, stages: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -270,6 +278,8 @@ class PoseModule(ExportableModule):
             prefix = f"{split}/" if name == MODEL else f"baseline/{name}/{split}/"
             self.log_dict({prefix + key: value for key, value in self._metric(name).compute().items()})
             self._metric(name).reset()
+        if self.trainer.state.fn != "fit" and self.trainer.is_global_zero:
+            write_results(Path(self.trainer.default_root_dir) / f"keypoints_{split}.json", self._metric(MODEL).results)
         for metric in (*self.means.values(), *self.stage_scores.values()):
             metric.reset()  # type: ignore[operator]
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -39,14 +39,34 @@ class Review(NamedTuple):
     """One picture.
 
     Attributes:
+        index: of the picture in its split.
         sample: what a panel shows of it; its OKS is the mean over `people`.
         people: everybody labelled, as the network finds them.
         mean_pose: the same people in the same order, as the baseline does.
     """
 
+    index: int
     sample: Sample
     people: list[Person]
     mean_pose: list[Person]
+
+
+class JointCounts(NamedTuple):
+    """Of each keypoint, over some people.
+
+    Attributes:
+        labelled: how many there are.
+        right: found within a share of the longer side of the person's box.
+        elsewhere: found farther away.
+        missed: not found.
+        median: error of those that are found, as a share of that side; NaN where none is.
+    """
+
+    labelled: Int64[np.ndarray, " keypoints"]
+    right: Int64[np.ndarray, " keypoints"]
+    elsewhere: Int64[np.ndarray, " keypoints"]
+    missed: Int64[np.ndarray, " keypoints"]
+    median: Float[np.ndarray, " keypoints"]
 
 
 def review(module: PoseModule, data: PoseData, split: str, *, most: int) -> Iterator[Review]:
@@ -87,7 +107,7 @@ def judge(found: People, image: PoseImage, *, skeleton: Skeleton) -> list[Person
     truth, labelled = image.points_xy[:, order], image.visibility[:, order] > 0
     guess, seen = (values[:MOST_RESULTS, order] for values in (found.points_xy, found.scores > 0))
     likeness = oks(guess, truth, area_b=image.areas, sigmas=skeleton.sigmas, visible_b=labelled)
-    sides = np.maximum(image.boxes[:, 2:].max(axis=1), 1e-6)
+    sides = np.maximum(image.boxes[:, 2:].max(axis=1), 1e-6, dtype=np.float64)
     similar, errors = np.zeros(len(truth)), np.where(labelled, np.inf, np.nan)
     for one, person in zip(*linear_sum_assignment(likeness, maximize=True), strict=True):
         similar[person] = likeness[one, person]
@@ -95,6 +115,24 @@ def judge(found: People, image: PoseImage, *, skeleton: Skeleton) -> list[Person
         errors[person] = np.where(labelled[person] & seen[one], distances, errors[person])
     columns = (np.sqrt(image.areas).tolist(), similar.tolist(), errors)
     return [Person(*values) for values in zip(*columns, strict=True)]
+
+
+def count_joints(people: Sequence[Person], skeleton: Skeleton, *, alpha: float = 0.1) -> JointCounts:
+    """How each keypoint is found.
+
+    Args:
+        people: any number.
+        skeleton: theirs.
+        alpha: largest error of what is right; with 0.1 the sum of `right` over that of `labelled` is `pck`.
+    """
+    errors = np.array([person.errors for person in people]).reshape(len(people), len(skeleton.keypoints))
+    found, missed = np.isfinite(errors), np.isinf(errors)
+    right = errors <= alpha
+    columns = [errors[found[:, keypoint], keypoint] for keypoint in range(errors.shape[1])]
+    return JointCounts(
+        *(each.sum(axis=0) for each in (found | missed, right, found & ~right, missed)),
+        median=np.array([np.median(column) if len(column) else np.nan for column in columns]),
+    )
 
 
 @torch.inference_mode()
@@ -118,5 +156,5 @@ def _judged(module: PoseModule, answers: dict[str, Any], dataset: PoseSamples) -
     )
     answers["truth"] = [(box.to_frame(image.points_xy), image.visibility) for image, box in images]
     answers["oks"] = [np.mean([person.oks for person in some]) if some else np.nan for some in people]
-    for row in range(len(indices)):
-        yield Review(sample_of(answers, row, dataset, skeleton=skeleton), people[row], mean_pose[row])
+    for row, index in enumerate(indices):
+        yield Review(index, sample_of(answers, row, dataset, skeleton=skeleton), people[row], mean_pose[row])

@@ -16,7 +16,7 @@ from projects.pose.panels import overlay_field
 from projects.pose.review import some_pictures
 from projects.pose.skeleton import Skeleton
 
-ALL = {"heat": "all joints\nthe highest value", "paf": "all limbs\nthe longest vector"}
+ALL = {"heat": "All joints\nhighest of all heatmaps", "paf": "All limbs\nlongest of all fields"}
 
 
 class StageMaps(NamedTuple):
@@ -88,7 +88,7 @@ def draw_stages(
         cell_hw: greatest (height, width) of a map.
     """
     ends = [skeleton.limbs[limb] for limb in limbs]
-    titles = [_words(joint) + f"\nfrom {_words(root)}" * (kind == "paf") for root, joint in ends]
+    titles = [_words(joint) + f"\nfrom {_words(root).lower()}" * (kind == "paf") for root, joint in ends]
     frame = resize(stages.frame, fit_hw(stages.frame.shape[:2], cell_hw))
     lay = _lay_fields if kind == "paf" else _lay_heatmaps
     chosen = limbs if kind == "paf" else [skeleton.joints.index(joint) for _, joint in ends]
@@ -117,4 +117,4 @@ def _array(maps: torch.Tensor) -> Float[np.ndarray, "channels rows columns"]:
 
 
 def _words(joint: str) -> str:
-    return joint.replace("_", " ")
+    return joint.replace("_", " ").capitalize()

@@ -15,6 +15,9 @@ from projects.pose.skeleton import Skeleton
 KEYPOINTS, IMAGES = "keypoints.json", "images.csv"
 """Files of what is found in pictures: results of all, and which `image_id` is which file."""
 
+DECIMALS = 4
+"""Of coordinates and joints' scores: far below what can be told apart, and half as long in a file."""
+
 LARGEST = 10**9
 """Of a coordinate or a score: what is larger is no finite number of pixels."""
 
@@ -30,12 +33,13 @@ def to_results(people: People, image_id: int, skeleton: Skeleton) -> list[dict[s
         skeleton: of the people. Joints that files do not have are left out.
 
     Returns:
-        `keypoints` holds x, y and the joint's score of each, in the order of the files; 0, 0, 0 where not found.
+        `keypoints` holds x, y and the joint's score of each, to `DECIMALS`, in the order of the files; 0, 0, 0 where
+        not found.
         `score` is the person's: it ranks them over all pictures, and only its order counts in AP.
     """
     order = skeleton.joint_of_keypoint
     triples = np.concatenate([people.points_xy[:, order], people.scores[:, order, None]], axis=2)
-    triples = np.where(triples[..., 2:] > 0, triples, 0).astype(np.float64)
+    triples = np.where(triples[..., 2:] > 0, triples.astype(np.float64).round(DECIMALS), 0)
     return [
         {"image_id": image_id, "category_id": skeleton.category, "keypoints": keypoints, "score": score}
         for keypoints, score in zip(

@@ -26,6 +26,7 @@ class PoseScores(Metric):
 
     Attributes:
         ground_truth: a COCO dict with these pictures, as `Annotations.ground_truth`; set it before `compute`.
+        results: of the pictures of all ranks, as the last `compute` found them.
     """
 
     full_state_update = False
@@ -39,6 +40,7 @@ class PoseScores(Metric):
         super().__init__(compute_with_cache=False)  # the ground truth may change between two calls
         self.skeleton = skeleton
         self.ground_truth: Mapping[str, Any] | None = None
+        self.results: list[dict[str, Any]] = []
         for name in ("image_ids", "counts", "rows"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -74,7 +76,7 @@ class PoseScores(Metric):
         if self.ground_truth is None:
             raise ValueError("PoseScores: no ground truth; set `ground_truth` before `compute`")
         found = self._first_of_each()
-        results = [result for image in found.values() for result in image]
+        self.results = results = [result for image in found.values() for result in image]
         known: dict[str, Any] = {"skeleton": self.skeleton, "image_ids": list(found)}
         scores = keypoint_scores(self.ground_truth, results, **known)
         scores["pck"] = pck(self.ground_truth, results, **known)

@@ -122,16 +122,16 @@ _UP = [("up", "up"), ("up", "up"), ("up", "waving")]
 _REACH = [("reaching", "reaching"), ("reaching", "on hip"), ("reaching", "on lap")]
 ACTIONS: Mapping[str, Action] = MappingProxyType(
     {
-        "standing": Action(0.27, [*_ANY, *6 * [("crossed", "crossed")]], [_FIRM[0], ("straight", "resting")]),
-        "posing": Action(0.07, [*_ANY, ("out", "out"), ("on hip", "on hip")], [("wide", "wide")], lean=(-12, 12)),
+        "standing": Action(0.38, [*_ANY, *6 * [("crossed", "crossed")]], [_FIRM[0], ("straight", "resting")]),
+        "posing": Action(0.12, [*_ANY, ("out", "out"), ("on hip", "on hip")], [("wide", "wide")], lean=(-12, 12)),
         "walking": Action(0.2, [("behind", "ahead"), ("behind", "ahead"), ("down", "ahead")], [("ahead", "behind")]),
-        "running": Action(0.06, [("pumping back", "pumping")], [("lifted", "kicking"), ("lifted", "behind")], (5, 22)),
-        "cheering": Action(0.08, _UP, _FIRM),
-        "grasping": Action(0.08, [("reaching", "reaching"), ("up", "down"), ("out", "down")], _FIRM, (0, 20)),
-        "sitting": Action(0.12, _SAT, [("seated", "seated")], (-8, 20)),
-        "squatting": Action(0.03, _REACH, [("squatting", "squatting")], (15, 45)),
-        "bending": Action(0.06, _REACH, _FIRM, (35, 80)),
-        "balancing": Action(0.03, [("out", "out"), ("up", "up")], [("straight", "lifted")], lean=(-8, 8)),
+        "running": Action(0.04, [("pumping back", "pumping")], [("lifted", "kicking"), ("lifted", "behind")], (5, 22)),
+        "cheering": Action(0.1, _UP, _FIRM),
+        "grasping": Action(0.06, [("reaching", "reaching"), ("up", "down"), ("out", "down")], _FIRM, (0, 20)),
+        "sitting": Action(0.05, _SAT, [("seated", "seated")], (-8, 20)),
+        "squatting": Action(0.01, _REACH, [("squatting", "squatting")], (15, 45)),
+        "bending": Action(0.02, _REACH, _FIRM, (35, 80)),
+        "balancing": Action(0.02, [("out", "out"), ("up", "up")], [("straight", "lifted")], lean=(-8, 8)),
     }
 )
 

@@ -143,7 +143,7 @@ def test_options_of_the_decoder_replace_the_networks(
         assert read_results(tmp_path / option[0] / "keypoints.json") == []
     capsys.readouterr()
     out = ["--output", tmp_path / "out"]
-    assert "decoder.threshold: found 7.0; expected 0.0 to 1.0" in error(
+    assert "decoder.threshold: found 7.0; expected a number from 0.0 to 1.0" in error(
         capsys, exported[1], folder, *out, "--threshold", 7
     )
     assert "unrecognized arguments: --probability" in error(capsys, exported[1], folder, *out, "--probability")
@@ -201,9 +201,9 @@ def test_mistakes_are_one_line(
         ("skeleton", None, "has no 'skeleton'; expected a skeleton's keypoints"),
         ("skeleton", "[]", "'skeleton' in its metadata is"),
         ("skeleton", {"name": "x"}, "no skeleton: found"),
-        ("skeleton", HANDS.as_dict() | {"limbs": [["head", "tail"]]}, "limbs and midpoints: found"),
+        ("skeleton", HANDS.as_dict() | {"limbs": [["head", "tail"]]}, "limbs: found"),
         ("skeleton", HANDS.as_dict() | {"sigmas": [1, 1, float("nan")]}, "sigmas: found"),
-        ("skeleton", HANDS.as_dict() | {"category": float("inf")}, "cannot convert float infinity"),
+        ("skeleton", HANDS.as_dict() | {"category": float("inf")}, "cannot be interpreted as an integer"),
         ("skeleton", HANDS.as_dict() | {"limbs": HANDS.as_dict()["limbs"] + [["left_hand", "right_hand"],
                                                                           ["right_hand", "left_hand"]]},
          r"its output 'pafs' is .*; expected batch, 8 channels"),
@@ -214,7 +214,7 @@ def test_mistakes_are_one_line(
         ("stride", "8.0", "a whole number, 1 or more"),
         ("stride", "[" * 100_000, "a whole number, 1 or more"),
         ("decoder", "[]", "expected options: threshold"),
-        ("decoder", {"threshold": 7.5}, r"decoder\.threshold: found 7.5; expected 0.0 to 1.0"),
+        ("decoder", {"threshold": 7.5}, r"decoder\.threshold: found 7.5; expected a number from 0.0 to 1.0"),
         ("decoder", {"samples": 10**9}, r"decoder\.samples"),
         ("decoder", {"most_peaks": 0}, r"decoder\.most_peaks: found 0"),
         ("decoder", {"magic": 1}, "unexpected keyword argument 'magic'"),
