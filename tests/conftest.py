@@ -122,7 +122,7 @@ def pose_command(people_root: Path, tmp_path: Path) -> Callable[..., None]:
     def command(verb: str, *flags: str, small: bool = True) -> None:
         options = ["--runs", str(tmp_path / "runs")]
         if small:
-            options += ["--data.root", str(people_root), "--model.size_hw", "[64,96]", "--data.batch_size", "2"]
+            options += ["--data.root", str(people_root), "--model.size_hw", "[64,128]", "--data.batch_size", "2"]
         main([verb, *options, *flags])
 
     return command

@@ -17,6 +17,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BALL = ROOT / "notebooks" / "ball.ipynb"
 CLOUDS = ROOT / "notebooks" / "clouds.ipynb"
 FLOOD = ROOT / "notebooks" / "flood.ipynb"
+POSE = ROOT / "notebooks" / "pose.ipynb"
 NUMBERS = """
 import sys
 print(json.dumps({"python": sys.executable, "windows": len(frames), "tp": int((errors <= tau).sum()),
@@ -29,6 +30,10 @@ print(json.dumps({"curves": [axis.get_title() for axis in axes.flat if axis.line
 FLOOD_NUMBERS = """
 print(json.dumps({"simulations": len(simulations), **simulations[["csi_005", "h_rmse", "q_rmse"]].mean().to_dict(),
                   "persistence": scores["persistence"].compute()["h_rmse"], "answers": list(scores)}))
+"""
+POSE_NUMBERS = """
+print(json.dumps({"curves": [axis.get_title() for axis in axes.flat if axis.lines], "pictures": len(pictures),
+                  **{name: joints[name].sum() / joints["labelled"].sum() for name in ("right", "mean_pose")}}))
 """
 
 Open = Callable[..., NotebookNode]
@@ -43,7 +48,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     monkeypatch.delenv("MPLBACKEND", raising=False)
 
     def run(path: Path, *more_cells: str, **variables: object) -> NotebookNode:
-        for name in ("RUN", "VIDEO", "SCENE", "SIMULATION"):
+        for name in ("RUN", "VIDEO", "SCENE", "SIMULATION", "PICTURE"):
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, str(value))
@@ -145,6 +150,35 @@ def test_flood_shows_a_run(opened: Open, flood_command: Callable[..., None], flo
     for name in ("csi_005", "h_rmse", "q_rmse"):
         assert numbers[name] == pytest.approx(summary[f"test/{name}"], rel=1e-4)
     assert numbers["persistence"] == pytest.approx(summary["baselines"]["persistence"]["test/h_rmse"], rel=1e-4)
+
+
+def test_pose_shows_a_run(opened: Open, pose_command: Callable[..., None], people_root: Path, tmp_path: Path) -> None:
+    # Thresholds that everything passes: then there are people even of an untrained network.
+    pose_command("fit", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2",
+                 "--trainer.num_sanity_val_steps", "0", "--trainer.log_every_n_steps", "1",
+                 "--trainer.check_val_every_n_epoch", "1", "--trainer.accelerator", "cpu",
+                 "--model.size_hw", "[64,128]", "--model.decoder.threshold", "0",
+                 "--model.decoder.paf_threshold", "0", "--model.decoder.agreeing", "0")  # fmt: skip
+    run = tmp_path / "runs" / "pose" / "latest"
+    picture = min((people_root / "test2017").iterdir())
+    notebook = opened(POSE, POSE_NUMBERS, RUN=run, PICTURE=picture)
+
+    assert {kind: len(_outputs(notebook, kind)) for kind in ("image/png", "text/html")} == {
+        "image/png": 10,  # curves, worst, most, best, random, people, joints, two of the stages, the picture
+        "text/html": 5,  # scores, stages, pictures, joints, people of the picture
+    }
+    summary = json.loads((run / "summary.json").read_text())
+    scores, stages = _outputs(notebook, "text/html")[:2]
+    assert all(name in scores for name in ("model", *summary["baselines"], "ap50", "pck"))
+    assert all(name in stages for name in ("paf/1", "heat/1", "activity"))
+    assert summary["command"] in _printed(notebook)
+    assert (run / "predict" / picture.stem / f"{picture.stem}_pose.jpg").is_file()
+    numbers = json.loads(notebook.cells[-1].outputs[0].text)
+    assert numbers["curves"][:3] == ["loss", "loss of the field stages", "loss of the heatmap stages"]
+    assert numbers["pictures"] == 3, "all pictures of the split, or the scores below are of others"
+    assert numbers["right"] == pytest.approx(summary["test/pck"], rel=1e-4)
+    assert numbers["mean_pose"] == pytest.approx(summary["baselines"]["mean_pose"]["test/pck"], rel=1e-4)
+    assert numbers["mean_pose"] > 0
 
 
 def _outputs(notebook: NotebookNode, kind: str) -> list[str]:

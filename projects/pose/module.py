@@ -19,7 +19,7 @@ from common.metrics.mean_loss import MeanLoss
 from common.optim import optimizers
 from common.trainer import ExportableModule
 from projects.pose.baselines import MeanPose
-from projects.pose.coco.results import to_results, write_results
+from projects.pose.coco.results import to_results
 from projects.pose.datasets import PoseSamples
 from projects.pose.decode.decoder import Decoder
 from projects.pose.graph import export_pose
@@ -187,6 +187,11 @@ class PoseModule(ExportableModule):
         """Optimizer and scheduler of the config."""
         return optimizers(self, self.optimizer, self.scheduler)
 
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """What was found in the pictures of the last evaluation, by all ranks, in COCO's format."""
+        return self._metric(MODEL).results
+
     def export(self, path: Path) -> Parity:
         """Writes the network as ONNX, see `projects.pose.graph`."""
         return export_pose(self, path)
@@ -278,8 +283,6 @@ class PoseModule(ExportableModule):
             prefix = f"{split}/" if name == MODEL else f"baseline/{name}/{split}/"
             self.log_dict({prefix + key: value for key, value in self._metric(name).compute().items()})
             self._metric(name).reset()
-        if self.trainer.state.fn != "fit" and self.trainer.is_global_zero:
-            write_results(Path(self.trainer.default_root_dir) / f"keypoints_{split}.json", self._metric(MODEL).results)
         for metric in (*self.means.values(), *self.stage_scores.values()):
             metric.reset()  # type: ignore[operator]
 

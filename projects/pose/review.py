@@ -1,6 +1,7 @@
 """Pictures with what the network and the mean pose say of them, judged person by person."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +36,8 @@ class Person(NamedTuple):
     errors: Float[np.ndarray, " keypoints"]
 
 
-class Review(NamedTuple):
+@dataclass(frozen=True)
+class Review:
     """One picture.
 
     Attributes:
@@ -130,7 +132,10 @@ def count_joints(people: Sequence[Person], skeleton: Skeleton, *, alpha: float =
     right = errors <= alpha
     columns = [errors[found[:, keypoint], keypoint] for keypoint in range(errors.shape[1])]
     return JointCounts(
-        *(each.sum(axis=0) for each in (found | missed, right, found & ~right, missed)),
+        labelled=(found | missed).sum(axis=0),
+        right=right.sum(axis=0),
+        elsewhere=(found & ~right).sum(axis=0),
+        missed=missed.sum(axis=0),
         median=np.array([np.median(column) if len(column) else np.nan for column in columns]),
     )
 

@@ -7,6 +7,7 @@ from common.cli import Project, run
 from projects.pose.data import PoseData
 from projects.pose.dead_stages import DeadStages
 from projects.pose.module import PoseModule
+from projects.pose.results_file import ResultsFile
 from projects.pose.samples import SamplePanels
 from projects.pose.stage_table import StageTable
 from projects.pose.trainer import PoseTrainer
@@ -19,7 +20,7 @@ PROJECT = Project(
     links=("skeleton", "size_hw"),
     shown=("ap", "ap50", "ap75", "ap_medium", "ap_large", "ar", "ar50", "ar75", "ar_medium", "ar_large", "pck"),
     trainer=PoseTrainer,
-    callbacks=lambda folder: [SamplePanels(folder / "pictures"), DeadStages(), StageTable()],
+    callbacks=lambda folder: [SamplePanels(folder / "pictures"), DeadStages(), StageTable(), ResultsFile(folder)],
     advice=(
         "next: python -m projects.pose.train predict --input YOUR_PHOTO_FOLDER_OR_VIDEO\n"
         "      python -m projects.pose.train fit --data.root YOUR_FOLDER   (layout: projects/pose/README.md)"

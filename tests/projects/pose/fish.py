@@ -14,7 +14,8 @@ from projects.pose.nets.stages import Cascade
 from tests.projects.pose.scenes import FIVE
 
 FRONT = {"stem": 16, "width": 16, "depth": 1, "activation": "relu"}
-STAGES = {"paf_stages": 1, "heat_stages": 2, "blocks": 1, "widths": (16, 16), "hidden": (16, 16), "norm": True}
+STAGES = {"paf_stages": 1, "heat_stages": 2, "blocks": 1, "widths": (16, 16), "hidden": (16, 16), "norm": True,
+          "activation": "relu"}  # fmt: skip
 SIZE_HW = (70, 100)
 KEYPOINTS = ("tail", "left_fin", "mouth", "right_fin", "crest")
 SHAPE = ((0, 16), (12, 2), (0, -12), (-12, 2), (0, -24))

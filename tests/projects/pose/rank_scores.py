@@ -1,0 +1,110 @@
+"""Scores of 1..5 pictures by Lightning's loops, on 1 and 2 processes.
+
+    python rank_scores.py FISH FOLDER
+
+writes a file RANK_of_WORLD.json for each: {pictures: {name: value}} of a validation in batches of 2 by a module that
+nearly knows the answers; below "fit" what a short training ended with, and below "weights" their sum.
+"""
+
+import json
+import multiprocessing
+import os
+import socket
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+from projects.pose.data import PoseData
+from projects.pose.datasets import Part, PoseSamples
+from projects.pose.dead_stages import DeadStages
+from projects.pose.module import PoseModule
+from tests.projects.pose.answers import Answers
+from tests.projects.pose.fish import small_net
+
+MOST = 5
+SIZE_HW = (64, 96)
+Scores = dict[str, float]
+
+
+def module(skeleton: str) -> PoseModule:
+    torch.manual_seed(0)
+    return PoseModule(
+        net=small_net, optimizer=lambda p: torch.optim.AdamW(p, lr=1e-2), skeleton=skeleton, size_hw=SIZE_HW
+    )
+
+
+def data(fish: Path) -> PoseData:
+    made = PoseData(root=str(fish), skeleton=str(fish / "fish.yaml"), size_hw=SIZE_HW, batch_size=2, cache=0)
+    made.setup("fit")
+    return made
+
+
+def first(samples: Any, count: int) -> PoseSamples:
+    """The first samples; the truth is of all."""
+    part = samples.part
+    some = Part(part.images[:count], part.ground_truth, part.file, [])
+    return PoseSamples(some, skeleton=samples.skeleton, size_hw=SIZE_HW, seed=0)
+
+
+def trainer(world: int, **settings: Any) -> lightning.Trainer:
+    warnings.simplefilter("ignore")
+    return lightning.Trainer(
+        accelerator="cpu", devices=world, strategy="ddp" if world > 1 else "auto", use_distributed_sampler=False,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        num_sanity_val_steps=0, **settings,
+    )  # fmt: skip
+
+
+def seen(trainer: lightning.Trainer) -> Scores:
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def scores(made: PoseData, skeleton: str, *, world: int) -> dict[Any, Any]:
+    whole, found = dict(made.datasets), dict[Any, Any]()
+    network, validation = module(skeleton), trainer(world)
+    network.mean_pose.fit(whole["train"].people())  # type: ignore[attr-defined]
+    Answers(network, first(whole["val"], MOST), noise=0.15)
+    for pictures in range(1, MOST + 1):
+        made.datasets = whole | {"val": first(whole["val"], pictures)}
+        validation.validate(network, datamodule=made, verbose=False)
+        found[pictures] = seen(validation)
+    network = module(skeleton)
+    made.datasets = whole | {"val": first(whole["val"], 3)}
+    training = trainer(world, max_epochs=2, callbacks=[DeadStages(patience=1)])
+    training.fit(network, datamodule=made)
+    found["fit"] = {name: value for name, value in seen(training).items() if not name.endswith("_step")}  # of own rows
+    found["weights"] = sum(float(values.double().abs().sum()) for values in network.state_dict().values())
+    return found
+
+
+def run(made: PoseData, skeleton: str, rank: int, world: int, place: tuple[socket.socket, Path]) -> None:
+    """One process of some, from the meeting's port on."""
+    meeting, folder = place
+    port = str(meeting.getsockname()[1])
+    meeting.close()
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    (folder / f"{rank}_of_{world}.json").write_text(json.dumps(scores(made, skeleton, world=world)))
+
+
+def main(fish: str, folder: str) -> None:
+    """Forks, as each fresh process would spend ten seconds on imports; safe with a single thread."""
+    torch.set_num_threads(1)
+    made, fork = data(Path(fish)), multiprocessing.get_context("fork")
+    for world in (1, 2):
+        with socket.create_server(("127.0.0.1", 0)) as meeting:
+            place, skeleton = (meeting, Path(folder)), f"{fish}/fish.yaml"
+            ranks = [fork.Process(target=run, args=(made, skeleton, rank, world, place)) for rank in range(world)]
+            for rank in ranks:
+                rank.start()
+        for rank in ranks:
+            rank.join()
+        if any(rank.exitcode for rank in ranks):
+            sys.exit(f"of {world} ranks: {[rank.exitcode for rank in ranks]}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
