@@ -28,7 +28,7 @@ from projects.pose.synthetic.scene import random_scene
 
 FORMAT = 1  # to be raised by every change of the pixels or the labels
 SPLITS = ("train", "val", "test")  # a split's place is part of its pictures' seeds, so that no picture is in two
-IMAGES: Mapping[str, int] = MappingProxyType({"train": 1600, "val": 100, "test": 160})
+IMAGES: Mapping[str, int] = MappingProxyType({"train": 1600, "val": 80, "test": 160})
 CHUNK = 20  # pictures whose annotations are kept together until a split is complete
 END_OF_JPEG = b"\xff\xd9"
 # pairs of keypoints that COCO's files name, from 1

@@ -248,7 +248,7 @@ def test_weights_of_another_skeleton_are_refused(tmp_path: Path) -> None:
     module(skeleton=str(path)).on_save_checkpoint(fish)
     assert fish["skeleton"]["keypoints"][0] == "tail"
     module(skeleton=str(path)).on_load_checkpoint(fish)
-    with pytest.raises(UserError, match="found 'coco' with 17 keypoints, but the checkpoint's .* another, 'fish'"):
+    with pytest.raises(UserError, match=r"found 'coco' with 17 keypoints, but the checkpoint's .* another, 'fish'"):
         module().on_load_checkpoint(fish)
     path.write_text(FIVE.replace("[mouth, crest]", "[middle, crest]"))
     assert find_skeleton(str(path)).paf_channels == 10  # the weights would fit

@@ -1,18 +1,14 @@
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from jsonargparse import ArgumentParser
-from torch import Tensor, nn
 
 from common.errors import UserError
-from common.export.graph import export_onnx
 from common.trusted import only_from
 from projects.pose.nets.fronts import PatchFront
-from projects.pose.nets.interface import PoseOutput
 from projects.pose.nets.pose_net import PoseNet
 from projects.pose.nets.stages import Cascade, TwoBranch
 from projects.pose.nets.vgg import Vgg19Front
@@ -95,24 +91,3 @@ def test_the_network_of_2019_fills_the_file_that_its_authors_published() -> None
     """BODY_25's has 104,715,850 bytes, names of layers included; its conv4_2 has a PReLU, where ours is VGG's ReLU."""
     size = 4 * (count((52, 26), partial(Vgg19Front, activation="prelu"), Cascade) + 512)
     assert 0.999 < size / 104_715_850 < 1
-
-
-class Last(nn.Module):
-    """The maps that are decoded."""
-
-    def __init__(self, net: PoseNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        output: PoseOutput = self.net(x)
-        return output.heats[-1], output.pafs[-1]
-
-
-def test_it_is_exported_with_free_sizes(tmp_path: Path) -> None:
-    net = small(norm=True, dropout=0.2)
-    parity = export_onnx(
-        Last(net), torch.rand(2, 3, 32, 48), tmp_path / "net.onnx", inputs=["image"], outputs=["heat", "paf"],
-        dynamic={0: "batch", 2: "height", 3: "width"}, metadata={},
-    )  # fmt: skip
-    assert parity.shapes == ((1, 3, 96, 48), (2, 3, 32, 96), (3, 3, 64, 144))
