@@ -9,8 +9,8 @@ files on disk -> read -> store -> cache -> window | tile -> batch -> device: aug
 - `data.frames`: frames of several clips, numbered through: records
 - `data.scenes`, `data.masks`: large images and their classes, part by part; `data.npy_file`, `data.geotiff_file`,
   `data.picture_file`, `data.index_picture`: by format; `data.kept`: what stays open
-- `data.scene_folder`, `data.filelists`, `data.split`: which files are there, and which are for what; `data.inputs`: what
-  is to be predicted
+- `data.scene_folder`, `data.filelists`, `data.split`: which files are there, and which are for what; `data.inputs`:
+  what is to be predicted
 - `data.tiles`, `data.blending`: a scene cut into tiles and put together again, exactly
 - `data.blocks`, `data.random_tiles`: scenes as records, and tiles at random places made of them
 - `data.plan`: which samples an epoch reads, in order, and when each record is read again; `data.foresight`: what that
