@@ -34,7 +34,7 @@ files on disk -> read -> store -> cache -> window | tile -> batch -> device: aug
 - `optim`, `callbacks`: what training needs besides
 - `guard`, `faults`, `finite_validation`: numbers that are not finite kept out, and named; `nets.statistics`
 - `signals`, `loops`, `checkpoints`, `keeper`: asked to stop, between two batches, saved whole, taken up again
-- `ranks`, `watch`: what processes agree on; all end when one does
+- `ranks`, `watch`: what processes agree on; all end when one does; `pool`: tasks spread over processes
 - `rows`: metrics.csv, continued over restarts
 - `figures`, `panels`, `tables`, `film`: pictures for people
 - `export`: ONNX out, parity checked, in 8 bits too; `python -m common.export run` needs no torch

@@ -1,6 +1,7 @@
 """Squared error of a stage's maps, where they count and more where something is."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,16 +52,26 @@ class StageLoss:
     Attributes:
         foreground: what the cells with something in them weigh in addition, 0 or more: targets are so sparse that
             zeros everywhere are nearly right.
+        paf: weight of the stages of fields in the sum of all stages, 0 or more.
+        heat: weight of the stages of heatmaps. Fields need only tell whose a joint is; heatmaps say where it is.
 
     Raises:
         UserError: for a value out of its range.
     """
 
     foreground: float = 4.0
+    paf: float = 1.0
+    heat: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.foreground < math.inf:
-            raise UserError(f"loss.foreground: found {self.foreground}, expected a weight, 0 or more")
+        for name in ("foreground", "paf", "heat"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"loss.{name}: found {getattr(self, name)}, expected a weight, 0 or more")
+
+    def total(self, stages: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of all stages' losses, given by the name of their stage."""
+        weights = {"paf": self.paf, "heat": self.heat}
+        return torch.stack([weights[kind_of(stage)] * loss for stage, loss in stages.items()]).sum()
 
     def __call__(self, prediction: Maps, target: Maps, counted: Counted, *, kind: Kind) -> Float[Tensor, ""]:
         """The loss of a batch, float32.

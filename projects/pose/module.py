@@ -80,7 +80,7 @@ class PoseModule(ExportableModule):
         self.save_hyperparameters()
         self.skeleton = find_skeleton(skeleton)
         self.net = net(self.skeleton.paf_channels, self.skeleton.heat_channels)
-        if size_hw[0] % self.net.divisor or size_hw[1] % self.net.divisor:
+        if min(size_hw) < 1 or size_hw[0] % self.net.divisor or size_hw[1] % self.net.divisor:
             raise UserError(f"model.size_hw: found {tuple(size_hw)}, expected multiples of {self.net.divisor}")
         self.optimizer, self.scheduler = optimizer, scheduler
         self.size_hw, self.stride = size_hw, self.net.stride
@@ -212,7 +212,7 @@ class PoseModule(ExportableModule):
             )
 
     def _summed(self, stages: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"loss": torch.stack(list(stages.values())).sum()} | {f"loss/{name}": v for name, v in stages.items()}
+        return {"loss": self.loss.total(stages)} | {f"loss/{name}": value for name, value in stages.items()}
 
     def _decoded(self, heat: Tensor, paf: Tensor) -> list[People]:
         heats, pafs = (maps.float().cpu().numpy() for maps in (heat, paf))

@@ -4,10 +4,7 @@ flight (physics) and camera -> scene, players, light -> render (frames) -> rally
 """
 
 import json
-import multiprocessing
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +18,7 @@ from rich.progress import track
 from common.data.manifest import claim
 from common.errors import UserError
 from common.files import atomic_path, write_text
+from common.pool import in_processes
 from projects.ball.synthetic.rally import FPS, annotate, random_rally
 from projects.ball.synthetic.render import Sight
 
@@ -61,7 +59,7 @@ def write_dataset(
     claim(root, {"format": FORMAT, "seed": seed, "size_hw": list(size_hw), "rallies": dict(rallies)}, SPLITS)
     missing = [game for game in _games(root, rallies, size_hw, seed) if not game.complete()]
     if missing:
-        done = _write_all(missing, workers)
+        done = in_processes([game.write for game in missing], workers)
         for _ in track(done, "rendering rallies", total=len(missing), disable=not progress):
             pass
 
@@ -114,24 +112,6 @@ def _games(root: Path, rallies: Mapping[str, int], size_hw: tuple[int, int], see
             name = f"{'test' if split == 'test' else 'game'}_{number + 1:02}"
             video, annotations = root / split / "videos" / f"{name}.mp4", root / split / "annotations" / name
             yield _Game(video, annotations, (seed, SPLITS.index(split), number), size_hw)
-
-
-def _write_all(games: list[_Game], workers: int) -> Iterator[None]:
-    """Yields after each written game."""
-    if workers == 1:
-        for game in games:
-            game.write()
-            yield
-        return
-    # a forked worker starts at once; a spawned one first imports the main program again, with torch
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = [pool.submit(game.write) for game in games]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _encode(path: Path, frames: Iterable[UInt8[np.ndarray, "lines w"]], size_hw: tuple[int, int]) -> None:

@@ -5,11 +5,8 @@ and labels (what an annotator would say) -> files, here.
 """
 
 import json
-import multiprocessing
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +18,7 @@ from rich.progress import track
 from common.data.manifest import claim
 from common.errors import UserError
 from common.files import atomic_path, sweep, write_text
+from common.pool import in_processes
 from projects.pose.skeleton import COCO
 from projects.pose.synthetic.labels import annotate
 from projects.pose.synthetic.photo import take
@@ -74,7 +72,7 @@ def write_dataset(
     sweep(root)
     splits = [_Split(root, split, images[split], size_hw, seed) for split in images]
     missing = [chunk for split in splits for chunk in split.chunks() if not chunk.complete()]
-    done = _write_all(missing, workers)
+    done = in_processes([chunk.write for chunk in missing], workers)
     for _ in track(done, "drawing people", total=len(missing), disable=not (progress and missing)):
         pass
     for split in splits:
@@ -184,21 +182,3 @@ def _check(images: Mapping[str, int], size_hw: tuple[int, int], seed: int, worke
         raise UserError(f"size_hw: found {size_hw}; give a height and a width of at least 64")
     if seed < 0 or workers < 1:
         raise UserError(f"seed and workers: found {seed} and {workers}; give a seed >= 0 and at least 1 worker")
-
-
-def _write_all(chunks: list[_Chunk], workers: int) -> Iterator[None]:
-    """Yields after each written chunk."""
-    if workers == 1:
-        for chunk in chunks:
-            chunk.write()
-            yield
-        return
-    # a forked worker starts at once; a spawned one first imports the main program again, with torch
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = [pool.submit(chunk.write) for chunk in chunks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)

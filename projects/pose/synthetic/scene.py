@@ -12,7 +12,7 @@ from projects.pose.synthetic.figure import Figure
 from projects.pose.synthetic.outfit import random_colour, random_outfit
 from projects.pose.synthetic.poses import random_pose
 
-COUNTS = (0.55, 0.35, 0.08, 0.02)  # of 1, 2, 3 and 4 people in the foreground
+COUNTS = (0.35, 0.45, 0.16, 0.04)  # of 1, 2, 3 and 4 people in the foreground
 CROWD, DISTANT = 0.07, 0.12  # share of the pictures that have some
 OCCLUDER = 0.06  # share of the people who have something in front of them
 Draw = Callable[[Canvas], None]
@@ -83,7 +83,7 @@ def _foreground(rng: np.random.Generator, view: View, first: int) -> tuple[Figur
     """One to four people, few of them over others."""
     count = int(rng.choice(4, p=COUNTS)) + 1
     height, width = view.size_hw
-    size = height * float(np.exp(rng.uniform(np.log(0.85), np.log(1.1)))) * (1.0, 0.92, 0.8, 0.7)[count - 1]
+    size = height * float(np.exp(rng.uniform(np.log(0.85), np.log(1.15)))) * (1.0, 0.92, 0.8, 0.7)[count - 1]
     people, taken = list[Figure](), list[tuple[float, float]]()
     for number in range(count):
         scale = size / 1.7 * float(np.exp(rng.normal(0, 0.16)))

@@ -237,6 +237,11 @@ def test_stages_that_say_zero_are_told(
     assert len(list((folder / "pictures").glob("val_epoch_*.png"))) == 3
 
 
+def test_the_default_optimizer_and_clipping_work_in_mixed_precision(pose_command: Command) -> None:
+    """As on a GPU, where it is the default precision."""
+    pose_command("fit", *NET, *ONE[-4:], "--trainer.fast_dev_run", "true", "--trainer.precision", "bf16-mixed")
+
+
 def test_without_a_test_file_the_scores_are_the_validation_s(
     pose_command: Command, people_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

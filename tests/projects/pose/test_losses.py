@@ -122,7 +122,14 @@ def test_the_name_of_a_stage_says_what_it_draws() -> None:
     assert [kind_of(stage) for stage in ("paf/1", "heat/1", "paf/12")] == ["paf", "heat", "paf"]
 
 
-@pytest.mark.parametrize("foreground", [-0.1, math.nan, math.inf])
-def test_a_weight_is_a_number(foreground: float) -> None:
-    with pytest.raises(UserError, match=r"loss\.foreground"):
-        StageLoss(foreground)
+def test_stages_are_weighted_by_their_kind() -> None:
+    stages = {"paf/1": torch.tensor(1.0), "paf/2": torch.tensor(3.0), "heat/1": torch.tensor(4.0)}
+    assert float(StageLoss().total(stages)) == 8
+    assert float(StageLoss(paf=2.0, heat=0.5).total(stages)) == 10
+
+
+@pytest.mark.parametrize("name", ["foreground", "paf", "heat"])
+@pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
+def test_weights_out_of_their_range(name: str, value: float) -> None:
+    with pytest.raises(UserError, match=rf"loss\.{name}"):
+        StageLoss(**{name: value})

@@ -1,5 +1,6 @@
 import itertools
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,7 @@ def test_weights_of_another_skeleton_are_refused(tmp_path: Path) -> None:
         module().on_load_checkpoint({"skeleton": ["no", "skeleton"]})
 
 
-def test_a_size_that_the_network_cannot_take_is_named() -> None:
-    with pytest.raises(UserError, match=r"model.size_hw: found \(64, 100\), expected multiples of 16"):
-        module(size_hw=(64, 100))
+@pytest.mark.parametrize("size_hw", [(64, 100), (0, 96), (64, -96)])
+def test_a_size_that_the_network_cannot_take_is_named(size_hw: tuple[int, int]) -> None:
+    with pytest.raises(UserError, match=re.escape(f"model.size_hw: found {size_hw}, expected multiples of 16")):
+        module(size_hw=size_hw)

@@ -3,11 +3,8 @@
 terrain and inflow -> scenario -> solver (physics) -> files, here. `reference` runs the scheme on beds of others.
 """
 
-import multiprocessing
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +16,7 @@ from common.data.filelists import FILELISTS, SPLITS, write_filelists
 from common.data.manifest import claim
 from common.errors import UserError
 from common.files import atomic_folder, sweep
+from common.pool import in_processes
 from projects.forecast.flood.surfer import write_grid
 from projects.forecast.flood.synthetic.scenario import CELL_M, random_scenario
 
@@ -73,7 +71,7 @@ def write_dataset(
     missing = [one for part in planned.values() for one in part if not one.complete()]
     for one in missing:  # none, or what somebody damaged
         shutil.rmtree(root / one.name, ignore_errors=True)
-    done = _write_all(missing, workers)
+    done = in_processes([one.write for one in missing], workers)
     for _ in track(done, "simulating floods", total=len(missing), disable=not (progress and missing)):
         pass
     write_filelists(root, {split: [one.name for one in part] for split, part in planned.items()}, overwrite=True)
@@ -127,21 +125,3 @@ def _check(simulations: Mapping[str, int], size_hw: tuple[int, int], *, hours: i
         )
     if seed < 0 or workers < 1:
         raise UserError(f"seed and workers: found {seed} and {workers}; give a seed >= 0 and at least 1 worker")
-
-
-def _write_all(missing: list[_Simulation], workers: int) -> Iterator[None]:
-    """Yields after each written simulation."""
-    if workers == 1 or len(missing) < 2:
-        for one in missing:
-            one.write()
-            yield
-        return
-    # a forked worker starts at once; a spawned one first imports the main program again, with torch
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(min(workers, len(missing)), mp_context=context) as pool:
-        futures = [pool.submit(one.write) for one in missing]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
