@@ -4,7 +4,7 @@ terrain and inflow -> scenario -> solver (physics) -> files, here. `reference` r
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
