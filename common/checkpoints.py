@@ -256,11 +256,16 @@ def no_space(path: Path, needed: int, free: int) -> UserError:
 
 
 def find_checkpoint(runs: Path, run: str = "latest") -> Path:
-    """The best checkpoint of a run by its name, or of the latest, for commands that name no checkpoint."""
+    """The best checkpoint of a run by its name, or of the latest, for commands that name no checkpoint.
+
+    Of a run that ended before its first validation it is the newest, as that is what its own scores are of.
+    """
     path = runs / run / "checkpoints" / BEST
-    if not path.is_file():
+    folder = path.parents[1].resolve() / "checkpoints"  # a later run may take the link
+    found = folder / BEST if path.is_file() else newest(folder)
+    if found is None:
         raise UserError(f"no checkpoint at {path}; train first (fit), or give --ckpt_path FILE")
-    return path.parents[1].resolve() / "checkpoints" / BEST  # a later run may take the link
+    return found
 
 
 def run_of(checkpoint: Path) -> Path:

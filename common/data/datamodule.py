@@ -104,7 +104,10 @@ class PlannedDataModule(LightningDataModule):
         """The loader of one split, of the module's batch size or another; a `UserError` where the split is empty."""
         samples = self.datasets[split]
         if not len(samples):
-            raise UserError(f"data: the {split} split holds no sample; the report above says what was left out and why")
+            instead = "; `validate` scores the validation split" if split == "test" else ""
+            raise UserError(
+                f"data: the {split} split holds no sample; the report above says what was left out, if any{instead}"
+            )
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(len(samples), seed=self.seed, shuffle=shuffle, rank=rank, world=world, equal=shuffle)
         size = batch_size or self.batch_size

@@ -58,7 +58,9 @@ class Skeleton:
         usual = all(0 < sigma < math.inf for sigma in self.sigmas)
         self._require(usual, "sigmas", list(self.sigmas), "numbers above 0")
         for limb in self.limbs:
-            self._require(_are_two_of(limb, every), "limbs", list(limb), "two different joints")
+            self._require(
+                _are_two_of(limb, every), "limbs", list(limb), "two different names of keypoints or midpoints"
+            )
         for ends in self.midpoints.values():
             self._require(_are_two_of(ends, self.keypoints), "midpoints", list(ends), "two different keypoints")
         self._require(len(self.limbs) > 0, "limbs", 0, "one or more")

@@ -179,3 +179,14 @@ def test_bytes_of_nested_tensors() -> None:
 def test_without_a_trained_run_the_remedy_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no checkpoint at .*latest/checkpoints/best\.ckpt; train first"):
         find_checkpoint(tmp_path)
+
+
+def test_a_run_without_a_validation_has_its_newest(tmp_path: Path) -> None:
+    folder = tmp_path / "first" / "checkpoints"
+    folder.mkdir(parents=True)
+    save(folder, 1)
+    newest_one = save(folder, 2)
+    assert find_checkpoint(tmp_path, "first") == newest_one
+    best_one = folder / "best.ckpt"
+    best_one.write_bytes(newest_one.read_bytes())
+    assert find_checkpoint(tmp_path, "first") == best_one

@@ -106,7 +106,7 @@ BOMB = f"[{', '.join(['&a0 [x, x, x, x, x, x, x, x, x, x]', *LEVELS])}]"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (FISH, r"limbs: found \['mouth', 'right_eye'\]; expected two different joints"),
+        (FISH, r"limbs: found \['mouth', 'right_eye'\]; expected two different names"),
         ("a: [", "not a YAML file"),
         ("!!python/object/apply:os.system ['touch owned']", "not a YAML file"),
         ("[" * 1_500, "not a YAML file"),
@@ -139,8 +139,8 @@ BOMB = f"[{', '.join(['&a0 [x, x, x, x, x, x, x, x, x, x]', *LEVELS])}]"
         (changed(limbs=[]), "limbs: found 0; expected one or more"),
         (changed(limbs=[["tail"]]), "no skeleton"),
         (changed(limbs=[["tail", "mouth", "crest"]]), "no skeleton"),
-        (changed(limbs=[["tail", "nose"]]), r"limbs: found \['tail', 'nose'\]; expected two different joints"),
-        (changed(limbs=[["tail", "tail"]]), r"limbs: found \['tail', 'tail'\]; expected two different joints"),
+        (changed(limbs=[["tail", "nose"]]), r"limbs: found \['tail', 'nose'\]; expected two different names"),
+        (changed(limbs=[["tail", "tail"]]), r"limbs: found \['tail', 'tail'\]; expected two different names"),
         (changed(limbs=5), "no skeleton"),
         (changed(limbs=[5]), "expected lists of words"),
         (changed(limbs=["ab"]), "expected lists of words"),
