@@ -72,6 +72,7 @@ def test_workers_end_when_they_are_left_alone(tmp_path: Path) -> None:
     run.kill()
     run.wait(timeout=60)
     await_that(lambda: not any(alive(worker) for worker in workers))
+    assert len(workers) == 2
 
 
 def alive(process: int) -> bool:
