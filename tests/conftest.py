@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,6 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch  # after OMP_NUM_THREADS, which it reads once
 
 torch.set_num_threads(1)
+
+settings.register_profile("any machine", deadline=None)  # a time limit fails where others take the processor
+settings.load_profile("any machine")
 
 RANKS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "DENSE_RUN_NAME")
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
