@@ -4,11 +4,16 @@ A heatmap has one cell per `stride` x `stride` pixels. Points are `(x, y)` and c
 centres are.
 """
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from common.errors import UserError
+
+SMALLEST = 40.0
+"""No Gaussian falls below exp(-40) = 4e-18: a product or square of two is no denormal number, which are slow."""
 
 
 def pixels_to_cells(points_xy: Float[Tensor, "*points 2"], stride: int) -> Float[Tensor, "*points 2"]:
@@ -49,9 +54,22 @@ def gaussian_heatmaps(
     if snap:
         points, held = _snapped(points, points.new_tensor((width, height)))
         present = present & held
-    rows = _bell(points[..., 1], height, sigma)
-    columns = _bell(points[..., 0], width, sigma)
+    rows = bells(points[..., 1], height, sigma)
+    columns = bells(points[..., 0], width, sigma)
     return rows[..., :, None] * (columns * present[..., None])[..., None, :]
+
+
+def bells(centres: Float[Tensor, "*points"], length: int, sigma: float) -> Float[Tensor, "*points length"]:
+    """A Gaussian with peak 1 around each centre, at the cells 0 to `length` - 1 of a line; float32, above 0.
+
+    Args:
+        centres: in cells.
+        length: of the line.
+        sigma: standard deviation in cells.
+    """
+    cells = torch.arange(length, device=centres.device, dtype=torch.float32)
+    distances = (cells - centres[..., None]).mul_(math.sqrt(0.5) / sigma)
+    return distances.mul_(distances).clamp_(max=SMALLEST).neg_().exp_()
 
 
 def peaks(
@@ -61,11 +79,6 @@ def peaks(
     values, flat = heatmap.flatten(1).max(dim=1)
     width = heatmap.shape[-1]
     return torch.stack([flat % width, flat // width], dim=-1), values
-
-
-def _bell(centres: Float[Tensor, "*points"], length: int, sigma: float) -> Float[Tensor, "*points length"]:
-    cells = torch.arange(length, device=centres.device, dtype=torch.float32)
-    return torch.exp(-0.5 * ((cells - centres[..., None]) / sigma).square())
 
 
 def _snapped(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, hardshrink, pad, softshrink
 
 from common.errors import UserError
-from common.heatmaps import pixels_to_cells
+from common.heatmaps import SMALLEST, bells, pixels_to_cells
 
 Shape = Literal["hard", "gaussian"]
 
@@ -23,9 +23,6 @@ SAME = 1e-3
 
 FAR = 1e6
 """Cells: what is further out is taken to be here, so that nothing overflows."""
-
-SMALLEST = 40.0
-"""No Gaussian falls below exp(-40) = 4e-18: a cell's product or square of it is no denormal number, which are slow."""
 
 EDGE = math.sqrt(SMALLEST)
 """A border in coordinates whose square is an exponent: what is beyond has no weight."""
@@ -116,8 +113,8 @@ def joint_heatmaps(
         sigma: standard deviation in cells.
     """
     points, present = _usable(points_cells, labelled)
-    rows = _bells(points[..., 1], size_hw[0], sigma)[..., :, None]
-    columns = (_bells(points[..., 0], size_hw[1], sigma) * present[..., None])[..., None, :]
+    rows = bells(points[..., 1], size_hw[0], sigma)[..., :, None]
+    columns = (bells(points[..., 0], size_hw[1], sigma) * present[..., None])[..., None, :]
     batch, _, joints = labelled.shape
     heat = rows.new_empty(batch, joints + 1, *size_hw)
     for some, people in _chunks(present.any(dim=2), joints * math.prod(size_hw)):
@@ -239,12 +236,6 @@ def _usable(
     (people,) = _numbers(present.any(dim=2).any(dim=0)[None])
     points, present = points[:, :people], present[:, :people]
     return torch.where(present[..., None], points.float(), 0).clamp(-FAR, FAR), present
-
-
-def _bells(centres: Float[Tensor, "*points"], length: int, sigma: float) -> Float[Tensor, "*points length"]:
-    cells = torch.arange(length, device=centres.device, dtype=torch.float32)
-    distances = (cells - centres[..., None]).mul_(math.sqrt(0.5) / sigma)
-    return distances.mul_(distances).clamp_(max=SMALLEST).neg_().exp_()
 
 
 def _chunks(present: Bool[Tensor, "rows people"], values: int) -> Iterator[tuple[slice, int]]:
