@@ -13,7 +13,7 @@ fit: $(READY)
 	$(BIN)/python -m projects.$(PROJECT).train fit $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .

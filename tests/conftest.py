@@ -22,6 +22,13 @@ RANKS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with few tests that take long come first: at the end they would leave all workers but one idle."""
+    items.sort(
+        key=lambda item: len(item.path.relative_to(Path(__file__).parent).parts) > 1 and "slurm" not in item.keywords
+    )
+
+
 @pytest.fixture(autouse=True)
 def _no_traces_of_several_ranks() -> Iterator[None]:
     """Lightning leaves the address of a run's ranks in the environment, where the next run would take it up."""

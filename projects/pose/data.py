@@ -16,7 +16,7 @@ from common.data.samples import VALID
 from common.errors import BadRecordError, UserError
 from projects.pose import synthetic
 from projects.pose.augment import PoseAugment
-from projects.pose.coco.annotations import Annotations, PoseImage, read_annotations
+from projects.pose.coco.annotations import MISSING, Annotations, PoseImage, read_annotations
 from projects.pose.datasets import Part, PoseSamples
 from projects.pose.folder import SPLITS, find_files, held_out, picture_folders
 from projects.pose.skeleton import find_skeleton
@@ -110,6 +110,7 @@ class PoseData(PlannedDataModule):
             return
         parts = self._divided(find_files(self.root, self.given))
         self.problems = [problem for part in parts.values() for problem in part.problems]
+        self.lost_records = sorted({problem for problem in self.problems if problem.kind == MISSING})
         self.datasets = {
             split: PoseSamples(parts[split], skeleton=self.skeleton, size_hw=self.size_hw, seed=self.seed)
             for split in SPLITS
