@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -11,6 +11,8 @@ from ipykernel.kernelspec import write_kernel_spec
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+
+from tests.kernels import Kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -39,9 +41,16 @@ print(json.dumps({"curves": [axis.get_title() for axis in axes.flat if axis.line
 Open = Callable[..., NotebookNode]
 
 
+@pytest.fixture(scope="module")
+def kernels() -> Iterator[Kernels]:
+    with Kernels() as started:
+        yield started
+
+
 @pytest.fixture
-def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
+def opened(kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     """Runs a notebook as Jupyter does, in its own folder, but surely with the Python that runs the tests."""
+    monkeypatch.setattr("jupyter_client.provisioning.local_provisioner.launch_kernel", kernels.launch)
     write_kernel_spec(str(tmp_path / "jupyter" / "kernels" / "python3"))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))

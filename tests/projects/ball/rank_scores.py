@@ -1,8 +1,8 @@
-"""Scores of 1..40 windows by Lightning's validate loop, on 1, 2 and 3 processes.
+"""Scores of the first windows by Lightning's validate loop, on 1, 2 and 3 processes.
 
-    python rank_scores.py RALLIES STORE FOLDER
+    python rank_scores.py RALLIES STORE FOLDER COUNT...
 
-writes a file RANK_of_WORLD.json for each: {windows: {name: value}} in batches of 8; below "fit" what each epoch of a
+writes a file RANK_of_WORLD.json for each: {COUNT: {name: value}} in batches of 8; below "fit" what each epoch of a
 short training with EarlyStopping and ReduceLROnPlateau ended with; below "10 by 3" the scores in batches of 3.
 """
 
@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,13 @@ from projects.ball.nets import BallNet
 from projects.ball.windows import select
 
 SIZE_HW = (32, 64)
-MOST = 40
+SHALLOW = {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}
 Scores = dict[str, float]
 
 
 def module() -> BallModule:
     torch.manual_seed(0)
-    net = lambda channels: BallNet(channels, encoder="tu-lcnet_035", head_channels=8)  # noqa: E731
+    net = lambda channels: BallNet(channels, encoder="tu-test_byobnet", head_channels=8, options=SHALLOW)  # noqa: E731
     optimizer = lambda parameters: torch.optim.AdamW(parameters, lr=1e-3)  # noqa: E731
     plateau = lambda made: ReduceLROnPlateau(made, monitor="val/loss", patience=0, threshold=1.0)  # noqa: E731
     return BallModule(net=net, optimizer=optimizer, scheduler=plateau, size_hw=SIZE_HW, sigma=2.0, threshold=0.01)
@@ -44,7 +45,7 @@ def data(rallies: Path, store: Path) -> BallData:
     made = BallData(root=str(rallies), store=str(store), size_hw=SIZE_HW, batch_size=8, cache=0)
     made.prepare_data()
     made.setup("validate")
-    made.prepare_data = lambda: None  # type: ignore[method-assign] # once is enough for forty validations
+    made.prepare_data = lambda: None  # type: ignore[method-assign] # once is enough for many validations
     return made
 
 
@@ -74,7 +75,7 @@ def seen(trainer: lightning.Trainer) -> Scores:
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def scores(made: BallData, *, world: int, counts: range) -> dict[int, Scores]:
+def scores(made: BallData, *, world: int, counts: Sequence[int]) -> dict[int, Scores]:
     """The scores of the first windows, for each of these numbers of them."""
     network, dataset, found = module(), made.datasets["train"], {}
     validation = trainer(world)
@@ -102,26 +103,30 @@ def trained(made: BallData, *, world: int) -> list[Scores]:
     return epochs
 
 
-def run(made: BallData, rank: int, world: int, meeting: socket.socket, result: Path) -> None:
+def run(made: BallData, counts: Sequence[int], place: tuple[int, int], meeting: socket.socket, result: Path) -> None:
     """One process of some, from the meeting's port on."""
+    rank, world = place
     port = str(meeting.getsockname()[1])
     meeting.close()
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
-    found: dict[Any, Any] = dict(scores(made, world=world, counts=range(1, MOST + 1)))
+    found: dict[Any, Any] = dict(scores(made, world=world, counts=counts))
     found["fit"] = trained(made, world=world)
     for made.batch_size in (1, 3):
-        found[f"10 by {made.batch_size}"] = scores(made, world=world, counts=range(10, 11))[10]
+        found[f"10 by {made.batch_size}"] = scores(made, world=world, counts=[10])[10]
     result.write_text(json.dumps(found))
 
 
-def main(rallies: str, store: str, folder: str) -> None:
+def main(rallies: str, store: str, folder: str, *counts: str) -> None:
     """Forks, as each fresh process would spend ten seconds on imports; safe with a single thread."""
     torch.set_num_threads(1)
+    windows = [int(count) for count in counts]
     made, fork = data(Path(rallies), Path(store)), multiprocessing.get_context("fork")
     for world in (1, 2, 3):
         with socket.create_server(("127.0.0.1", 0)) as meeting:
             files = [Path(folder) / f"{rank}_of_{world}.json" for rank in range(world)]
-            ranks = [fork.Process(target=run, args=(made, r, world, meeting, files[r])) for r in range(world)]
+            ranks = [
+                fork.Process(target=run, args=(made, windows, (r, world), meeting, files[r])) for r in range(world)
+            ]
             for rank in ranks:
                 rank.start()
         for rank in ranks:

@@ -10,10 +10,12 @@ from common.errors import UserError
 from projects.ball.module import BallModule
 from projects.ball.nets import BallNet, BallOutput
 
+SHALLOW = {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}
+
 
 def _module(**settings: object) -> BallModule:
     torch.manual_seed(0)
-    net = lambda channels: BallNet(channels, encoder="tu-lcnet_035", head_channels=8)  # noqa: E731
+    net = lambda channels: BallNet(channels, encoder="tu-test_byobnet", head_channels=8, options=SHALLOW)  # noqa: E731
     return BallModule(net=net, optimizer=torch.optim.AdamW, size_hw=(64, 96), **settings)  # type: ignore[arg-type]
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,24 @@ PROGRAM = Path(__file__).with_name("rank_scores.py")
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-def found_by_ranks(rallies: Path, folder: Path) -> dict[int, list[dict[str, Any]]]:
+# by 1, 2 and 3 ranks: with and without a rank that has none, batches that are whole, short and empty
+TELLING = (1, 2, 3, 7, 8, 9, 10, 16, 17, 24, 25, 40)
+
+
+def found_by_ranks(rallies: Path, folder: Path, counts: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
     """What each rank found, by the number of ranks."""
-    command = [sys.executable, str(PROGRAM), str(rallies), str(rallies.parent / "store"), str(folder)]
+    command = [
+        sys.executable,
+        str(PROGRAM),
+        str(rallies),
+        str(rallies.parent / "store"),
+        str(folder),
+        *map(str, counts),
+    ]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     program = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
-        assert program.wait(timeout=240) == 0
+        assert program.wait(timeout=1800) == 0
     finally:
         if program.returncode != 0:
             os.killpg(program.pid, signal.SIGKILL)
@@ -30,12 +42,15 @@ def found_by_ranks(rallies: Path, folder: Path) -> dict[int, list[dict[str, Any]
     }
 
 
-def test_ranks_score_as_one_process(rallies: Path, tmp_path: Path) -> None:
-    found = found_by_ranks(rallies, tmp_path)
+@pytest.mark.parametrize(
+    "counts", [TELLING, pytest.param(range(1, 41), marks=pytest.mark.slow)], ids=["telling", "all"]
+)
+def test_ranks_score_as_one_process(counts: Sequence[int], rallies: Path, tmp_path: Path) -> None:
+    found = found_by_ranks(rallies, tmp_path, counts)
     alone = found[1][0]
     scores = {"val/loss", "val/heatmap", "val/offset", "val/f1", "val/rmse_px", "val/median_px", "baseline/blob/val/ap"}
     assert scores <= alone["40"].keys()
-    for windows in range(1, 41):
+    for windows in counts:
         expected = pytest.approx(alone[str(windows)], rel=0, abs=1e-12, nan_ok=True)
         for rank in (*found[2], *found[3]):
             assert rank[str(windows)] == expected, windows

@@ -11,6 +11,8 @@ from projects.ball.nets import BallNet
 from projects.ball.review import errors_px, review
 from projects.ball.targets import BallTargets
 
+SHALLOW = {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}
+
 
 def test_errors_are_in_pixels_of_a_512_wide_frame() -> None:
     found, missed, invented, rightly_absent = range(4)
@@ -29,7 +31,7 @@ def test_errors_are_in_pixels_of_a_512_wide_frame() -> None:
 
 def test_a_review_spreads_over_the_split_and_agrees_with_the_network(rallies: Path) -> None:
     torch.manual_seed(0)
-    net = lambda channels: BallNet(channels, encoder="tu-lcnet_035", head_channels=8)  # noqa: E731
+    net = lambda channels: BallNet(channels, encoder="tu-test_byobnet", head_channels=8, options=SHALLOW)  # noqa: E731
     module = BallModule(net=net, optimizer=torch.optim.AdamW, size_hw=(64, 96), threshold=0.0)
     data = BallData(root=str(rallies), size_hw=(64, 96), frames="video", batch_size=2)
     data.setup("test")
@@ -48,7 +50,7 @@ def test_a_review_spreads_over_the_split_and_agrees_with_the_network(rallies: Pa
 
 
 def test_a_split_smaller_than_asked_for_is_seen_whole(rallies: Path) -> None:
-    net = lambda channels: BallNet(channels, encoder="tu-lcnet_035", head_channels=8)  # noqa: E731
+    net = lambda channels: BallNet(channels, encoder="tu-test_byobnet", head_channels=8, options=SHALLOW)  # noqa: E731
     module = BallModule(net=net, optimizer=torch.optim.AdamW, size_hw=(64, 96))
     data = BallData(root=str(rallies), size_hw=(64, 96), frames="video", batch_size=16)
     data.setup("test")

@@ -12,11 +12,13 @@ from projects.ball.nets import BallNet
 from projects.ball.review import errors_px
 from projects.ball.samples import SamplePanels
 
+SHALLOW = {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}
+
 
 @pytest.mark.parametrize("batch_size", [5, 64])
 def test_each_sample_is_collected_once_and_padding_never(batch_size: int, rallies: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = lambda channels: BallNet(channels, encoder="tu-lcnet_035", head_channels=8)  # noqa: E731
+    net = lambda channels: BallNet(channels, encoder="tu-test_byobnet", head_channels=8, options=SHALLOW)  # noqa: E731
     module = BallModule(net=net, optimizer=torch.optim.AdamW, size_hw=(32, 64), threshold=0.0).eval()
     data = BallData(root=str(rallies), size_hw=(32, 64), frames="video", batch_size=batch_size)
     data.setup("test")

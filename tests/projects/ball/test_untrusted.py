@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,23 +27,10 @@ class Bomb:
         return os.mkdir, (str(self.made),)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, rallies: Path) -> Path:
-    """A run of two steps; do not change it."""
-    from projects.ball.train import main
-
-    folder = tmp_path_factory.mktemp("trained")
-    main(["fit", "--runs", str(folder), "--run", "a", "--data.root", str(rallies), "--model.size_hw", "[64,96]",
-          "--data.store", str(rallies.parent / "store"), "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu",
-          "--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1", "--trainer.devices", "1",
-          "--trainer.limit_test_batches", "1"])  # fmt: skip
-    return folder / "ball" / "a"
-
-
 @pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    """The run, to be tampered with."""
-    return Path(shutil.copytree(trained, tmp_path / "runs" / "ball" / "a"))
+def run(runs: Path) -> Path:
+    """A run of few steps, to be tampered with."""
+    return runs / "whole"
 
 
 def change(run: Path, **parts: Any) -> Path:
@@ -86,8 +72,18 @@ def test_a_checkpoint_runs_nothing(
     assert not made.exists()
 
 
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("path", ["http://127.0.0.1:1/a.ckpt", "simplecache::memory://a.ckpt", "registry:a"])
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("fit", "http://127.0.0.1:1/a.ckpt"),
+        ("fit", "registry:a"),
+        ("start", "simplecache::memory://a.ckpt"),
+        ("test", "simplecache::memory://a.ckpt"),
+        ("test", "registry:a"),
+        ("export", "http://127.0.0.1:1/a.ckpt"),
+        ("predict", "registry:a"),
+    ],
+)
 def test_a_checkpoint_is_not_fetched(
     verb: str, path: str, ball_command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
