@@ -68,9 +68,12 @@ def test_a_time_limit_ends_each_process_and_the_run_ends_as_if_it_had_none(
 
 def test_a_finished_run_is_scored_again_and_nothing_else(runs: Path, ball_command: Command, brief: Flags) -> None:
     before, table = newest(runs / "whole" / "checkpoints"), rows(runs / "whole")
+    assert before is not None
+    written = before.stat().st_mtime_ns
     (runs / "whole" / "summary.json").write_text("{}")
     ball_command("fit", "--run", "whole", *brief)
     assert newest(runs / "whole" / "checkpoints") == before
+    assert before.stat().st_mtime_ns == written  # training again would give the same rows
     pd.testing.assert_frame_equal(rows(runs / "whole"), table)
     assert "test/f1" in json.loads((runs / "whole" / "summary.json").read_text())
 
