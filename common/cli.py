@@ -108,7 +108,7 @@ def run(project: Project, args: Sequence[str] | None = None) -> LightningCLI:
             only_from(allowed),
             completed(words, project.name, project.all_evaluations) as full,
         ):
-            cli = _cli_class(project, request)
+            cli = _cli_class(project, request, full[0] if full else "")
             return cli(
                 project.module,
                 project.data,
@@ -148,6 +148,7 @@ class Cli(LightningCLI):
 
     project: Project
     request: StopRequest
+    verb: str
     output: Path
     dry: bool
     resume: str | None
@@ -155,7 +156,7 @@ class Cli(LightningCLI):
 
     @classmethod
     def subcommands(cls) -> dict[str, set[str]]:
-        """Verbs, and which of their arguments come from elsewhere."""
+        """The verb, or else all, and which arguments come from elsewhere: each parser takes a tenth of a second."""
         given = {
             "model",
             "datamodule",
@@ -165,7 +166,8 @@ class Cli(LightningCLI):
             "verbose",
             "weights_only",
         }
-        return dict.fromkeys(("prepare", "check", *cls.project.verbs, "fit", *cls.project.all_evaluations), given)
+        verbs = ("prepare", "check", *cls.project.verbs, "fit", *cls.project.all_evaluations)
+        return dict.fromkeys([cls.verb] if cls.verb in verbs else verbs, given)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """A parser whose errors become `UserError`s; see `only_from`."""
@@ -355,8 +357,8 @@ class _SaveConfig(SaveConfigCallback):
             self.parser.save(self.config, str(path), skip_none=False, overwrite=True, multifile=False)
 
 
-def _cli_class(project: Project, request: StopRequest) -> type[Cli]:
-    return type("Cli", (Cli,), {"project": project, "request": request})
+def _cli_class(project: Project, request: StopRequest, verb: str) -> type[Cli]:
+    return type("Cli", (Cli,), {"project": project, "request": request, "verb": verb})
 
 
 def _environment() -> list[Any]:

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+from jaxtyping import config
 
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -48,24 +50,46 @@ def real_data() -> Path:
     return REAL_DATA
 
 
+@contextmanager
+def without_checks() -> Iterator[None]:
+    """Calls whose shapes nobody checks."""
+    config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        config.update("jaxtyping_disable", False)
+
+
 @pytest.fixture(scope="session")
-def rallies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this test run, for all of its workers."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def unchecked() -> Callable[[], AbstractContextManager[None]]:
+    """For making data: checking the shapes of every call takes twice as long as drawing a small picture."""
+    return without_checks
+
+
+@pytest.fixture(scope="session")
+def rallies(shared: Path) -> Path:
     """A small synthetic data set in the true layout, made once for all workers of a test run; do not change it."""
-    shared = tmp_path_factory.getbasetemp().parent
     from projects.ball import synthetic
 
-    with FileLock(shared / "rallies.lock"):
-        synthetic.write_dataset(shared / "rallies", rallies={"training": 4, "test": 1}, workers=1, progress=False)
+    with FileLock(shared / "rallies.lock"), without_checks():
+        counts = {"training": 4, "test": 1}
+        synthetic.write_dataset(shared / "rallies", rallies=counts, size_hw=(180, 320), workers=1, progress=False)
     return shared / "rallies"
 
 
 @pytest.fixture(scope="session")
-def cloud_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cloud_scenes(shared: Path) -> Path:
     """Small synthetic satellite scenes in the true layout, made once for all workers of a run; do not change them."""
-    shared = tmp_path_factory.getbasetemp().parent
     from projects.clouds import synthetic
 
-    with FileLock(shared / "cloud_scenes.lock"):
+    with FileLock(shared / "cloud_scenes.lock"), without_checks():
         counts = {"train": 3, "val": 1, "test": 2}
         synthetic.write_dataset(shared / "cloud_scenes", scenes=counts, size_hw=(101, 138), workers=1, progress=False)
     return shared / "cloud_scenes"
@@ -86,12 +110,11 @@ def cloud_command(cloud_scenes: Path, tmp_path: Path) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def floods(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def floods(shared: Path) -> Path:
     """Small synthetic floods in the true layout, made once for all workers of a run; do not change them."""
-    shared = tmp_path_factory.getbasetemp().parent
     from projects.forecast.flood import synthetic
 
-    with FileLock(shared / "floods.lock"):
+    with FileLock(shared / "floods.lock"), without_checks():
         counts = {"train": 3, "val": 1, "test": 2}
         synthetic.write_dataset(
             shared / "floods", simulations=counts, size_hw=(20, 24), hours=14, workers=1, progress=False
@@ -114,12 +137,11 @@ def flood_command(floods: Path, tmp_path: Path) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def people_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def people_root(shared: Path) -> Path:
     """Small synthetic pictures of people in COCO's layout, made once for all workers of a run; do not change them."""
-    shared = tmp_path_factory.getbasetemp().parent
     from projects.pose import synthetic
 
-    with FileLock(shared / "people.lock"):
+    with FileLock(shared / "people.lock"), without_checks():
         counts = {"train": 6, "val": 3, "test": 3}
         synthetic.write_dataset(shared / "people", images=counts, size_hw=(120, 160), workers=1, progress=False)
     return shared / "people"

@@ -24,7 +24,7 @@ def test_a_mistake_found_by_a_loader_process_is_printed_alone(
         next(iter(DataLoader(Broken(), num_workers=1)))
 
     fail.subcommands = dict  # type: ignore[attr-defined]
-    monkeypatch.setattr(cli, "_cli_class", lambda project, request: fail)
+    monkeypatch.setattr(cli, "_cli_class", lambda project, request, verb: fail)
     project = cli.Project("ball", LightningModule, LightningDataModule, Path(), links=(), shown=("f1",))
     with pytest.raises(SystemExit) as stop:
         cli.run(project, ["fit"])

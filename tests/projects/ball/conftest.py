@@ -1,17 +1,15 @@
-"""Small data, a small network, and one short training that the tests of several files look at."""
+"""A small network, and one short training that the tests of several files look at."""
 
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
 import pytest
-from filelock import FileLock
-from jaxtyping import config
 
 NETWORK = ("--model.size_hw", "[64,96]", "--model.net.encoder", "tu-test_byobnet", "--model.net.head_channels", "8",
            "--model.net.options", "{encoder_depth: 3, decoder_channels: [16, 8, 8]}")  # fmt: skip
@@ -25,33 +23,6 @@ class Trained(NamedTuple):
 
     folder: Path
     printed: str
-
-
-@contextmanager
-def without_checks() -> Iterator[None]:
-    config.update("jaxtyping_disable", True)
-    try:
-        yield
-    finally:
-        config.update("jaxtyping_disable", False)
-
-
-@pytest.fixture(scope="session")
-def unchecked() -> Callable[[], AbstractContextManager[None]]:
-    """For making data: checking the shapes of every call takes twice as long as drawing a small picture."""
-    return without_checks
-
-
-@pytest.fixture(scope="session")
-def rallies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A synthetic data set of small pictures, made once for all workers of a test run; do not change it."""
-    shared = tmp_path_factory.getbasetemp().parent
-    from projects.ball import synthetic
-
-    with FileLock(shared / "small_rallies.lock"), without_checks():
-        counts = {"training": 4, "test": 1}
-        synthetic.write_dataset(shared / "small_rallies", rallies=counts, size_hw=(180, 320), workers=1, progress=False)
-    return shared / "small_rallies"
 
 
 @pytest.fixture(scope="session")
