@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from ipykernel.kernelspec import write_kernel_spec
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
 from tests.kernels import Kernels
@@ -63,7 +63,8 @@ def opened(kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             monkeypatch.setenv(name, str(value))
         notebook: NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
         notebook.cells += [nbformat.v4.new_code_cell(source) for source in more_cells]  # type: ignore[no-untyped-call]
-        NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+        place = {"metadata": {"path": str(path.parent)}}
+        NotebookClient(notebook, timeout=600, startup_timeout=600, resources=place).execute()
         return notebook
 
     return run
@@ -81,7 +82,8 @@ def test_ball_shows_a_run(opened: Open, ball_command: Callable[..., None], ralli
     ball_command("fit", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--model.threshold", "0",
                  "--trainer.limit_val_batches", "2", "--trainer.num_sanity_val_steps", "0",
                  "--trainer.log_every_n_steps", "1", "--trainer.accelerator", "cpu",
-                 "--model.offsets", "[-4,-3,-2,-1,0,1,2,3,4]")  # fmt: skip
+                 "--model.offsets", "[-4,-3,-2,-1,0,1,2,3,4]", "--model.net.encoder", "tu-test_byobnet",
+                 "--model.net.options", "{encoder_depth: 3, decoder_channels: [16, 8, 8]}")  # fmt: skip
     run = tmp_path / "runs" / "ball" / "latest"
     video = next((rallies / "test" / "videos").iterdir())
     notebook = opened(BALL, NUMBERS, RUN=run, VIDEO=video)
@@ -100,6 +102,17 @@ def test_ball_shows_a_run(opened: Open, ball_command: Callable[..., None], ralli
     assert 0 < numbers["windows"] <= 200, "all windows of the split, or the scores below are of others"
     for name in ("tp", "fp1", "median_px"):
         assert numbers[name] == pytest.approx(summary[f"test/{name}"], rel=1e-4)
+
+
+def test_a_notebook_sees_nothing_of_the_one_before(opened: Open, tmp_path: Path) -> None:
+    path = tmp_path / "empty.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(), path)  # type: ignore[no-untyped-call]
+    look = "import os, torch\nprint([os.getcwd(), 'LEFT' in os.environ, hasattr(torch, 'left'), 'left' in globals()])"
+    leave = "torch.left = left = os.environ['LEFT'] = 'x'; os.chdir('/')"
+    for _ in range(2):
+        assert _printed(opened(path, look, leave)) == f"{[str(tmp_path), False, False, False]}\n"
+    with pytest.raises(DeadKernelError):
+        opened(path, "import os", "os.kill(os.getpid(), 9)")
 
 
 def test_ball_without_a_run_says_how_to_make_one(opened: Open, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class VectorSamples(RecordSamples):
 
 
 class VectorData(PlannedDataModule):
-    def __init__(self, *, train: int = 22, val: int = 7, batch_size: int = 3, num_workers: int = 0) -> None:
+    def __init__(self, *, train: int = 16, val: int = 3, batch_size: int = 3, num_workers: int = 0) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=3, cache=0)
         self.sizes = {"train": train, "val": val, "test": val}
 

@@ -38,5 +38,5 @@ def both(rank: int, folder: Path) -> None:
 
 def test_two_processes_get_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    multiprocessing.spawn(both, (tmp_path,), nprocs=2)
+    multiprocessing.start_processes(both, (tmp_path,), nprocs=2, start_method="fork")  # spawned, each imports torch
     assert len(list(tmp_path.glob("[01]-*"))) == 4

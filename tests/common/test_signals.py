@@ -1,8 +1,12 @@
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,24 +70,34 @@ def test_a_forked_worker_leaves_signals_to_its_parent(asked: StopRequest) -> Non
     assert not asked.asked()
 
 
-def _work(answers: Any) -> None:
+def _work(link: Connection) -> None:
     leave_signals_to_parent()
-    answers.put("ready")
     while True:
-        signal.pause()
+        link.send("here")
+        link.recv()
+
+
+def await_that_taken(process: int) -> None:
+    """Waits until no signal is pending for a process, or it has ended."""
+    limit, status = time.monotonic() + 300, Path(f"/proc/{process}/status")
+    while re.search(r"State:\t[^Z](.*\n)*(Sig|Shd)Pnd:.*[1-9a-f]", status.read_text()):
+        assert time.monotonic() < limit
+        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_a_worker_is_ended_by_its_parent_and_by_nobody_else(method: str) -> None:
-    context = multiprocessing.get_context(method)
-    answers = context.Queue()
-    worker = context.Process(target=_work, args=(answers,), daemon=True)
+    context: Any = multiprocessing.get_context(method)
+    link, theirs = context.Pipe()
+    worker = context.Process(target=_work, args=(theirs,), daemon=True)
     worker.start()
-    assert answers.get(timeout=60) == "ready"
-    for number in ("TERM", "USR1", "INT"):
+    theirs.close()
+    assert link.recv() == "here"
+    for number in ("USR1", "INT", "TERM", "TERM"):  # who takes the second has survived the first
         subprocess.run(["kill", f"-{number}", str(worker.pid)], check=True)  # from another process
-    worker.join(timeout=1)
-    assert worker.is_alive()
+        await_that_taken(worker.pid)
+    link.send("still there?")
+    assert link.recv() == "here"
     worker.terminate()
     worker.join(timeout=60)
     assert worker.exitcode == 0

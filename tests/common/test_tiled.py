@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -40,14 +41,21 @@ def numbered(tiles: Tensor, numbers: range) -> Tensor:
     return torch.cat([means + shares, means * shares], dim=1)
 
 
-@settings(deadline=None, max_examples=30)
+@cache
+def blended(blend: Blend, kind: str) -> np.ndarray:
+    """The answers of single tiles, put together."""
+    values = Pixels(kind=kind).values
+    tiles = [torch.from_numpy(cut(values, GRID, number))[None] for number in range(len(GRID))]
+    return untile([numbered(tile, range(n, n + 1))[0] for n, tile in enumerate(tiles)], GRID, blend=blend).numpy()
+
+
+@settings(deadline=None, max_examples=15)
 @given(
     batch_size=st.integers(1, 20), blend=st.sampled_from(get_args(Blend)), kind=st.sampled_from(["float32", "uint8"])
 )
 def test_rows_scene_and_single_tiles_are_one(batch_size: int, blend: Blend, kind: str) -> None:
     read, done = Pixels(kind=kind), list[int]()
-    tiles = [torch.from_numpy(cut(read.values, GRID, number))[None] for number in range(len(GRID))]
-    expected = untile([numbered(tile, range(n, n + 1))[0] for n, tile in enumerate(tiles)], GRID, blend=blend).numpy()
+    expected = blended(blend, kind)
     options: Any = {"batch_size": batch_size, "blend": blend}
     whole = predict_scene(read, numbered, GRID, advance=done.append, **options)
     assert whole.dtype == np.float32

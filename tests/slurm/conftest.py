@@ -1,7 +1,6 @@
 """A private SLURM on this machine: one controller and two nodes, on loopback ports and in folders of their own."""
 
 import csv
-import json
 import os
 import shutil
 import socket
@@ -9,9 +8,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.common.watch.ports import own_ports
+from tests.slurm import fake
+from tests.slurm.forked import write_client
+from tests.slurm.pbs import Pbs
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LIMIT_S = 900.0
+"""Seconds that anything may take on a busy machine before a test gives up."""
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "setpriv")
 SMALL = ("--gpus-per-node=0", "--cpus-per-task=1", "--mem=100")
@@ -19,6 +29,7 @@ CONFIGURATION = """
 ClusterName=private
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
+FirstJobId={first}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 SlurmUser=root
@@ -35,7 +46,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 MpiDefault=none
 ReturnToService=2
-KillWait=20
+KillWait=300
+MinJobAge=86400
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,sched_min_interval=0
 SlurmdParameters=config_overrides
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=64000
@@ -64,16 +76,19 @@ class Cluster:
         self.folder = folder
         self.environment = bare_environment() | {"SLURM_CONF": str(folder / "slurm.conf")}
 
-    def run(self, *command: str, cwd: Path | None = None, **variables: str) -> str:
-        done = subprocess.run(
+    def attempt(self, *command: str, cwd: Path | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
             command,
             env=self.environment | variables,
             cwd=cwd or self.folder,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=LIMIT_S,
             check=False,
         )
+
+    def run(self, *command: str, cwd: Path | None = None, **variables: str) -> str:
+        done = self.attempt(*command, cwd=cwd, **variables)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -87,15 +102,15 @@ class Cluster:
         found = [dict(word.partition("=")[::2] for word in line.split()) for line in lines if line]
         return sorted(found, key=lambda record: int(record.get("ArrayTaskId", "0")))
 
-    def wait_until(self, condition: Callable[[], bool], *, seconds: float = 150) -> None:
-        limit = time.monotonic() + seconds
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        limit = time.monotonic() + LIMIT_S
         while not condition():
             assert time.monotonic() < limit, self.run("scontrol", "show", "job")
-            time.sleep(0.1)
+            time.sleep(0.5)
 
-    def wait(self, job: str, *, seconds: float = 150) -> list[str]:
+    def wait(self, job: str) -> list[str]:
         """Waits for the end of a job; the state and the exit status of each task, such as "FAILED 3:0"."""
-        self.wait_until(lambda: all(record["JobState"] in ENDED for record in self.jobs(job)), seconds=seconds)
+        self.wait_until(lambda: all(record["JobState"] in ENDED for record in self.jobs(job)))
         return [f"{record['JobState']} {record['ExitCode']}" for record in self.jobs(job)]
 
 
@@ -109,33 +124,38 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         )
     folder = tmp_path_factory.mktemp("slurm")
     cluster = Cluster(folder)
-    daemons = []
-    try:
-        for command in _daemons(folder):
-            daemons.append(_start(command, folder, cluster.environment))
+    with own_ports(3) as ports, ExitStack() as daemons:
+        for command in _daemons(folder, ports):
+            daemons.enter_context(_started(command, folder, cluster.environment))
         _wait_for_nodes(cluster)
         yield cluster
-        subprocess.run(["scancel", "--user=root"], env=cluster.environment, timeout=30, check=False)
-        cluster.wait_until(lambda: not cluster.run("squeue", "--noheader"), seconds=60)
-    finally:
-        for daemon in reversed(daemons):
-            daemon.terminate()
-        for daemon in daemons:
-            daemon.wait(30)
+        cluster.attempt("scancel", "--user=root")
+        cluster.wait_until(lambda: not cluster.run("squeue", "--noheader"))
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Variables of a Python that has imported all of a training before a job asks for it."""
+    folder = tmp_path_factory.mktemp("forked")
+    write_client(folder / "python", folder / "socket")
+    environment = bare_environment()
+    environment["PYTHONPATH"] += f"{os.pathsep}{REPOSITORY}"
+    command = [sys.executable, REPOSITORY / "tests" / "slurm" / "forked.py", folder / "socket"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"jobs may start\n"
+        yield {"PYTHON": str(folder / "python")}
+        server.terminate()
 
 
 @pytest.fixture(scope="session")
 def data(rallies: Path) -> list[str]:
-    """Settings of a training of two epochs with six steps each."""
+    """Settings of a training of two epochs with four steps each."""
     root, store = ["--data.root", str(rallies)], ["--data.store", str(rallies.parent / "store")]
-    size = ["--model.size_hw", "[64,96]", "--trainer.max_epochs", "2", "--trainer.limit_train_batches", "6"]
-    return [*root, *store, *size, "--trainer.log_every_n_steps", "1", "--trainer.accelerator", "cpu"]
-
-
-@pytest.fixture(scope="session")
-def held() -> Callable[[list[int]], list[str]]:
-    """Settings with which a training waits behind the given steps until it is asked to stop."""
-    return lambda steps: ["--trainer.callbacks+=hold.Hold", f"--trainer.callbacks.steps={steps}"]
+    size = ["--model.size_hw", "[32,64]", "--model.net.encoder", "tu-test_convnext"]
+    steps = [f"--trainer.{name}=2" for name in ("max_epochs", "limit_val_batches", "limit_test_batches")]
+    steps += ["--trainer.limit_train_batches", "4", "--trainer.log_every_n_steps", "1"]
+    return [*root, *store, *size, *steps, "--trainer.accelerator", "cpu"]
 
 
 @pytest.fixture(scope="session")
@@ -143,6 +163,7 @@ def in_one_go(data: list[str], tmp_path_factory: pytest.TempPathFactory) -> Call
     """The rows of a training in this process that nothing interrupts."""
     from projects.ball.train import main
 
+    @cache
     def train(*words: str) -> list[dict[str, str]]:
         folder = tmp_path_factory.mktemp("runs")
         main(["fit", "--runs", str(folder), "--run", "one", *data, *words])
@@ -165,18 +186,19 @@ def bare() -> dict[str, str]:
 
 @pytest.fixture
 def fake_python(tmp_path: Path) -> dict[str, str]:
-    """Variables of a Python that notes its words in the file CALLS and ends with the next of STATUSES."""
-    path = tmp_path / "python"
-    path.write_text(f"#!{sys.executable}\n{_FAKE_PYTHON}")
-    path.chmod(0o755)
-    return {"PYTHON": str(path), "CALLS": str(tmp_path / "calls"), "STATUSES": "0"}
+    """Variables of a Python that notes its words and ends with the next of STATUSES."""
+    return fake.python(tmp_path)
+
+
+@pytest.fixture
+def pbs(tmp_path: Path, bare: dict[str, str], fake_python: dict[str, str]) -> Pbs:
+    return Pbs(tmp_path, bare | fake_python)
 
 
 @pytest.fixture
 def calls(tmp_path: Path) -> Callable[[], list[list[str]]]:
     """The words of each call of the fake Python so far."""
-    path = tmp_path / "calls"
-    return lambda: [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return lambda: fake.calls(tmp_path)
 
 
 def _rows(run: Path) -> list[dict[str, str]]:
@@ -184,24 +206,16 @@ def _rows(run: Path) -> list[dict[str, str]]:
         return [{name: row[name] for name in row if not name.startswith("data/")} for row in csv.DictReader(file)]
 
 
-_FAKE_PYTHON = """
-import json, os, sys
-with open(os.environ["CALLS"], "a+") as file:
-    file.write(json.dumps(sys.argv[1:]) + chr(10))
-    file.seek(0)
-    number = len(file.readlines())
-sys.exit(int(([0] + os.environ["STATUSES"].split())[number]))
-"""
-
-
-def _daemons(folder: Path) -> list[list[str]]:
+def _daemons(folder: Path, ports: list[int]) -> list[list[str]]:
     """Writes the configuration; the commands that stay in the foreground, in the order of starting."""
     folder.chmod(0o755)
     (folder / "state").mkdir()
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o600)
     conf = folder / "slurm.conf"
-    conf.write_text(CONFIGURATION.format(host=socket.gethostname().split(".")[0], folder=folder, ports=_free_ports(3)))
+    host = socket.gethostname().split(".")[0]
+    first = 1 + 20 * (ports[0] % 900)  # the scripts make the ranks' port of the job's number: another for each cluster
+    conf.write_text(CONFIGURATION.format(host=host, folder=folder, ports=ports, first=first))
     munge = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "pid", "log", "seed")]
     return [
         ["munged", "--foreground", "--force", f"--socket={folder}/munge.socket", *munge],
@@ -210,38 +224,27 @@ def _daemons(folder: Path) -> list[list[str]]:
     ]
 
 
-def _start(command: list[str], folder: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+@contextmanager
+def _started(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[None]:
     """Starts a daemon that ends with this process, even where that is killed."""
     with (folder / f"{command[0]}{command[-1] if command[0] == 'slurmd' else ''}.log").open("wb") as log:
         daemon = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", *command], stdout=log, stderr=log, env=environment, cwd=folder
         )
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + LIMIT_S
     while command[0] == "munged" and not (folder / "munge.socket").exists():
         assert daemon.poll() is None and time.monotonic() < limit, (folder / "munged.log").read_text()
         time.sleep(0.02)
-    return daemon
+    try:
+        yield
+    finally:
+        daemon.terminate()
+        daemon.wait(LIMIT_S)
 
 
 def _wait_for_nodes(cluster: Cluster) -> None:
-    limit = time.monotonic() + 30
-    found = ""
-    while found.split() != ["idle", "idle"]:
+    limit = time.monotonic() + LIMIT_S
+    while cluster.attempt("sinfo", "--noheader", "--Node", "--format=%t").stdout.split() != ["idle", "idle"]:
         logs = [path.read_text()[-2000:] for path in cluster.folder.glob("slurm*.log")]
         assert time.monotonic() < limit, logs
-        time.sleep(0.05)
-        found = subprocess.run(
-            ["sinfo", "--noheader", "--Node", "--format=%t"],
-            env=cluster.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [held.getsockname()[1] for held in sockets]
-    for held in sockets:
-        held.close()
-    return ports
+        time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""A callback that makes a training of a second last until a cluster's warning comes."""
+"""Callbacks that make a training of a second last until a cluster's warning comes, or its time is up."""
 
 import time
 from typing import Any
@@ -9,22 +9,35 @@ from common.signals import request
 
 
 class Hold(Callback):
-    """Waits, behind each of some steps, until the run is asked to stop; once, as a resumed run is past the step.
+    """Waits behind a step until the run is asked to stop; a run that goes on from there has it behind it.
 
     Args:
-        steps: rising numbers of optimizer steps.
+        step: number of optimizer steps.
     """
 
-    def __init__(self, steps: list[int]) -> None:
-        self.steps = steps
-        self.held = -1
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self.held = next((step for step in self.steps if step > trainer.global_step), -1)
+    def __init__(self, step: int) -> None:
+        self.step = step
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        if trainer.global_step == self.held:
-            print(f"holding at step {self.held}", flush=True)
-            limit = time.monotonic() + 150  # where nobody is left to ask
-            while not request.asked() and time.monotonic() < limit:
+        if trainer.global_step == self.step:
+            print(f"holding at step {self.step}", flush=True)
+            limit = time.monotonic() + 3600
+            while not request.asked():
+                assert time.monotonic() < limit, "nobody is left to ask"
                 time.sleep(0.05)
+
+
+class Elapse(Callback):
+    """Lets an hour pass behind a step, for the clock that knows `--trainer.max_time`.
+
+    Args:
+        step: number of optimizer steps.
+    """
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            assert request.deadline is not None, "no limit of time"
+            request.deadline -= 3600

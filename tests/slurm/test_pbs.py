@@ -2,97 +2,18 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.slurm.pbs import Pbs
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN, ARRAY = REPOSITORY / "slurm" / "train.pbs", REPOSITORY / "slurm" / "array.pbs"
 
 pytestmark = pytest.mark.slurm
-
-QSUB = """
-import getopt, os, pathlib, sys
-OPTIONS = "a:A:c:C:e:fhIj:J:k:l:m:M:N:o:p:q:r:R:S:u:v:VW:XzP:"
-options, rest = getopt.getopt(sys.argv[1:], OPTIONS)
-if len(rest) > 1:
-    sys.exit("usage: qsub [options] [script | -- command]")  # OpenPBS hands no words to a script
-script = pathlib.Path(rest[0]).read_text() if rest else sys.stdin.read()
-for line in script.splitlines():
-    if line.startswith("#PBS "):
-        options += [pair for pair in getopt.getopt(line[5:].split(), OPTIONS)[0]]
-spool = pathlib.Path(os.environ["SPOOL"])
-number = 100 + len(list(spool.glob("*.SC")))
-(spool / f"{number}.SC").write_text(script)
-(spool / f"{number}.options").write_text("\\n".join(f"{name} {value}" for name, value in options))
-print(f"{number}[].server" if "-J" in dict(options) else f"{number}.server")
-"""
-
-
-class Pbs:
-    """Jobs that were submitted, and their execution.
-
-    Args:
-        folder: for the spool and a home folder.
-        environment: of the user's shell.
-    """
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.spool, self.home, self.work = folder / "spool", folder / "home", folder / "my work"
-        for made in (self.spool, self.home, self.work, folder / "bin"):
-            made.mkdir()
-        program = folder / "bin" / "qsub"
-        program.write_text(f"#!{sys.executable}\n{QSUB}")
-        program.chmod(0o755)
-        path = f"{program.parent}:{environment['PATH']}"
-        self.login = environment | {"PATH": path, "SPOOL": str(self.spool)}
-
-    def submit(self, script: Path, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            ["bash", script, *words],
-            env=self.login | variables,
-            cwd=self.work,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def options(self, number: int) -> list[str]:
-        return (self.spool / f"{number}.options").read_text().splitlines()
-
-    def start(self, number: int, *, index: int | None = None, **variables: str) -> "subprocess.Popen[bytes]":
-        """Starts a job as OpenPBS does: a copy of the script, in the home folder, without the user's environment."""
-        nodes = self.spool / f"{number}.nodes"
-        nodes.write_text("node1\n")
-        names = ("PATH", "SPOOL", "CALLS", "STATUSES", "OMP_NUM_THREADS", "PYTHONPATH", "DENSE_ALLOW")
-        kept = {name: self.login[name] for name in names if name in self.login}
-        job = {
-            "PBS_JOBID": f"{number}.server" if index is None else f"{number}[{index}].server",
-            "PBS_O_WORKDIR": str(self.work),
-            "PBS_ENVIRONMENT": "PBS_BATCH",
-            "PBS_NODEFILE": str(nodes),
-            "PBS_QUEUE": "workq",
-            "HOME": str(self.home),
-        }
-        if index is not None:
-            job |= {"PBS_ARRAY_INDEX": str(index)}
-        return subprocess.Popen(["bash", self.spool / f"{number}.SC"], env=kept | job | variables, cwd=self.home)
-
-    def run(self, number: int, *, index: int | None = None, **variables: str) -> int:
-        return self.start(number, index=index, **variables).wait(120)
-
-    @property
-    def submitted(self) -> list[int]:
-        return sorted(int(path.stem) for path in self.spool.glob("*.SC"))
-
-
-@pytest.fixture
-def pbs(tmp_path: Path, bare: dict[str, str], fake_python: dict[str, str]) -> Pbs:
-    return Pbs(tmp_path, bare | fake_python)
-
 
 Calls = Callable[[], list[list[str]]]
 
@@ -158,7 +79,7 @@ def test_a_signal_reaches_python_and_only_a_cancelled_job_ends(
     started = tmp_path / "started"
     os.mkfifo(started)
     (tmp_path / "python").write_text(
-        f"#!{sys.executable}\nimport signal, sys\nsignal.signal({int(number)}, lambda *_: sys.exit(85))\n"
+        f"#!{sys.executable} -S\nimport signal, sys\nsignal.signal({int(number)}, lambda *_: sys.exit(85))\n"
         f"open({str(started)!r}, 'w').close()\nsignal.pause()\n"
     )
     pbs.submit(TRAIN)
@@ -198,19 +119,3 @@ def test_what_cannot_work_is_told(pbs: Pbs, calls: Calls) -> None:
     refused = pbs.submit(ARRAY, "folds")
     assert refused.returncode == 2 and "expected seed, fold or sweep FILE" in refused.stderr
     assert pbs.submitted == [100, 101] and calls() == []
-
-
-def test_a_training_goes_on_from_job_to_job(
-    pbs: Pbs, data: list[str], held: Callable[[list[int]], list[str]],
-    in_one_go: Callable[..., list[dict[str, str]]], rows: Callable[[Path], list[dict[str, str]]]
-) -> None:  # fmt: skip
-    pbs.login |= {"PYTHON": sys.executable}
-    pbs.submit(ARRAY, "seed", *data, *held([4]), ARRAY="0-1", WALLTIME="00:10:08")
-    status, number = pbs.run(100, index=1), 100
-    while status == 85:
-        number += 1
-        status = pbs.run(number)
-    assert status == 0 and pbs.submitted == list(range(100, number + 1)) and number > 100
-    assert "holding at step 4\nstopped by time limit" in (pbs.work / "fit-j100-t1.log").read_text()
-    expected = in_one_go("--seed_everything", "1", "--data.seed", "1")
-    assert rows(pbs.work / "runs" / "ball" / "j100" / "t1") == expected

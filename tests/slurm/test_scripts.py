@@ -27,6 +27,15 @@ def test_shellcheck_finds_nothing(path: Path) -> None:
     assert done.stdout == "" and done.returncode == 0
 
 
+def test_both_scripts_ask_slurm_for_the_same() -> None:
+    train, array = (
+        {line for line in (REPOSITORY / "slurm" / name).read_text().splitlines() if line.startswith("#SBATCH ")}
+        for name in ("train.sbatch", "array.sbatch")
+    )
+    assert train - array == {"#SBATCH --job-name=fit"}
+    assert array - train == {"#SBATCH --job-name=array", "#SBATCH --array=0-4"}
+
+
 @pytest.fixture
 def allocation(
     tmp_path: Path, fake_python: dict[str, str], bare: dict[str, str]

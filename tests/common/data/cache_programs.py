@@ -5,6 +5,7 @@ and opens nothing, so its children are like programs of their own.
 """
 
 import contextlib
+import gc
 import importlib
 import itertools
 import json
@@ -832,6 +833,7 @@ def batches(folder: Path, mode: str, workers: int, *, bad: int = -1, decode_s: f
 
 
 if __name__ == "__main__":
-    for module in sys.argv[2:]:
+    for module in ("numpy.ma", *sys.argv[2:]):  # numpy imports some of its modules when they are first needed
         importlib.import_module(module)
+    gc.freeze()
     Process(serve(sys.argv[1])).obey()

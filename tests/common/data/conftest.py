@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -12,6 +14,7 @@ BITS = 10
 HEIGHT, WIDTH = 96, 160
 
 
+@cache
 def draw_number(number: int) -> np.ndarray:
     """Ten columns, bright where the number's bit is set, over noise that makes compression work."""
     frame = np.random.default_rng(number).integers(0, 30, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -32,33 +35,44 @@ def read_number() -> Callable[[np.ndarray], int]:
 
 @pytest.fixture(scope="session")
 def write_video() -> Callable[..., Path]:
-    def write(
-        path: Path,
-        frames: int = 60,
-        *,
-        codec: str = "libx264",
-        start: int = 0,
-        variable_rate: bool = False,
-        rotation: int = 0,
-        options: Mapping[str, str] | None = None,
-        container_options: Mapping[str, str] | None = None,
-    ) -> Path:
-        """Keyframes 12 apart, two B-frames where the codec has them, time stamps in 1/3000 s."""
-        with av.open(str(path), "w", container_options=dict(container_options or {})) as container:
-            stream = container.add_stream(codec, rate=30, options=dict(options or {}))
-            stream.width, stream.height, stream.pix_fmt, stream.gop_size = WIDTH, HEIGHT, "yuv420p", 12
-            stream.time_base = stream.codec_context.time_base = Fraction(1, 3000)
-            if codec != "libvpx-vp9":
-                stream.max_b_frames = 2
-            if rotation:
-                stream.set_display_rotation(rotation)
-            pts = start
-            for number in range(frames):
-                frame = av.VideoFrame.from_ndarray(draw_number(number), format="rgb24")
-                frame.pts, frame.time_base = pts, Fraction(1, 3000)
-                pts += 40 + 37 * (number % 5) if variable_rate else 100
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode())
+    """Encodes each kind of video once."""
+    made: dict[str, bytes] = {}
+
+    def write(path: Path, frames: int = 60, **settings: Any) -> Path:
+        kind = f"{path.suffix} {frames} {settings}"
+        if kind not in made:
+            made[kind] = encode(path, frames, **settings).read_bytes()
+        path.write_bytes(made[kind])
         return path
 
     return write
+
+
+def encode(
+    path: Path,
+    frames: int,
+    *,
+    codec: str = "libx264",
+    start: int = 0,
+    variable_rate: bool = False,
+    rotation: int = 0,
+    options: Mapping[str, str] | None = None,
+    container_options: Mapping[str, str] | None = None,
+) -> Path:
+    """Keyframes 12 apart, two B-frames where the codec has them, time stamps in 1/3000 s."""
+    with av.open(str(path), "w", container_options=dict(container_options or {})) as container:
+        stream = container.add_stream(codec, rate=30, options=dict(options or {}))
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = WIDTH, HEIGHT, "yuv420p", 12
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 3000)
+        if codec != "libvpx-vp9":
+            stream.max_b_frames = 2
+        if rotation:
+            stream.set_display_rotation(rotation)
+        pts = start
+        for number in range(frames):
+            frame = av.VideoFrame.from_ndarray(draw_number(number), format="rgb24")
+            frame.pts, frame.time_base = pts, Fraction(1, 3000)
+            pts += 40 + 37 * (number % 5) if variable_rate else 100
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -21,12 +22,12 @@ class Numbered:
     size_hw: tuple[int, int]
     channels: int = 2
 
-    @property
+    @cached_property
     def values(self) -> np.ndarray:
         count = self.channels * self.size_hw[0] * self.size_hw[1]
         return np.arange(1, count + 1, dtype=np.float32).reshape(self.channels, *self.size_hw)
 
-    @property
+    @cached_property
     def classes(self) -> np.ndarray:
         return (self.values[0] % 251).astype(np.uint8)
 
@@ -41,10 +42,10 @@ def tiles_of(sizes: Sequence[tuple[int, int]], tile_hw: tuple[int, int], kind: t
     return RandomTiles(blocks, tile_hw=tile_hw, seed=3)
 
 
-SIZES = st.tuples(st.integers(1, 60), st.integers(1, 60))
+SIZES = st.tuples(st.integers(1, 45), st.integers(1, 45))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(sizes=st.lists(SIZES, min_size=1, max_size=3), tile=st.tuples(st.integers(4, 24), st.integers(4, 24)),
        epoch=st.integers(0, 5))  # fmt: skip
 def test_a_tile_is_the_part_of_its_scene_at_its_corner(
@@ -64,7 +65,8 @@ def test_a_tile_is_the_part_of_its_scene_at_its_corner(
         np.testing.assert_array_equal(batch["label"][index, :rows, :columns], scene.classes[part])
         assert (batch["label"][index, rows:] == NOT_COUNTED).all()
         assert (batch["label"][index, :, columns:] == NOT_COUNTED).all()
-        assert np.isin(batch["image"][index], scene.values).all(), "beyond the end it is the scene, reflected"
+        image = batch["image"][index].numpy()
+        assert ((image % 1 == 0) & (image >= 1) & (image <= scene.values.size)).all(), "beyond its end it is reflected"
 
 
 @settings(deadline=None, max_examples=40)
@@ -91,10 +93,10 @@ def test_every_pixel_is_seen_about_equally_often() -> None:
 
 
 def test_through_a_cache_it_is_the_same() -> None:
-    plain, cached = (tiles_of([(50, 70), (33, 20)], (16, 16)) for _ in range(2))
+    plain, cached = (tiles_of([(40, 50), (33, 12)], (16, 16)) for _ in range(2))
     sampler = EpochSampler(len(cached), seed=1, shuffle=True)
     cached.cache(ReadPlan(cached.reads, sampler), budget=cached.nbytes // 2, folder=None)
-    for epoch in range(3):
+    for epoch in range(2):
         cached.begin(epoch)
         order = sampler.order(epoch).tolist()
         for name, values in cached.batch(epoch, order).items():

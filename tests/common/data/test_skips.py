@@ -72,7 +72,7 @@ def batches_of(loader: BatchLoader, epoch: int = 0) -> list[dict[str, Tensor]]:
         loader.close()
 
 
-@pytest.mark.parametrize(("workers", "mode"), [(0, "threads"), (3, "threads"), (2, "fork"), (1, "spawn")])
+@pytest.mark.parametrize(("workers", "mode"), [(0, "threads"), (3, "threads"), (2, "fork")])
 def test_a_bad_sample_is_replaced_by_one_of_its_batch(
     workers: int, mode: Mode, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,8 +105,7 @@ def test_whole_data_is_the_same_with_and_without_the_permission_to_skip() -> Non
         assert one["valid"].all()
 
 
-@pytest.mark.parametrize("stop", [1, 3, 9])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("stop", "workers"), [(1, 2), (3, 0), (9, 2)])
 def test_a_resumed_epoch_skips_the_same_samples(stop: int, workers: int) -> None:
     bad = {3, 7, 12, 30}
     whole, first = made(bad), made(bad, workers=workers)

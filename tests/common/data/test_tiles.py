@@ -29,11 +29,11 @@ def places(draw: st.DrawFn) -> dict[str, Any]:
         return draw(st.integers(1, most[0])), draw(st.integers(1, most[1]))
 
     edge = draw(st.sampled_from(get_args(Edge)))
-    size_hw = pair((70, 70))
-    tile_hw = pair(size_hw if edge == "snap" else (70, 70))
+    size_hw = pair((50, 50))
+    tile_hw = pair(size_hw if edge == "snap" else (50, 50))
     stride_hw = pair(tile_hw)
     counts = (size // stride + 1 for size, stride in zip(size_hw, stride_hw, strict=True))
-    assume(math.prod(counts) <= 100)
+    assume(math.prod(counts) <= 36)
     overlap_hw = tile_hw[0] - stride_hw[0], tile_hw[1] - stride_hw[1]
     return {"size_hw": size_hw, "tile_hw": tile_hw, "overlap_hw": overlap_hw, "edge": edge}
 
@@ -55,7 +55,7 @@ def tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array.copy())
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=60)
 @given(
     place=places(),
     kind=st.sampled_from(TYPES),

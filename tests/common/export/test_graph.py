@@ -25,7 +25,8 @@ class Windowed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = smp.Unet(encoder_name="resnet18", encoder_weights=None, in_channels=9, classes=3)
+        sizes = {"encoder_depth": 3, "decoder_channels": (16, 8, 4)}
+        self.net = smp.Unet("tu-test_resnet", encoder_weights=None, in_channels=9, classes=3, **sizes)
         self.mean = nn.Buffer(torch.tensor([110.0, 120.0, 130.0]))
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,7 +89,8 @@ def test_a_wrong_export_leaves_no_file_and_keeps_the_old_one(tmp_path: Path) -> 
 
 def test_sizes_may_be_free_multiples(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), UNet(4, width=4, depth=1)).eval()
+    unet = UNet(4, width=4, depth=1, convs=1, up="transposed")
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), unet).eval()
 
     def export(path: Path, width: str) -> None:
         export_onnx(

@@ -1,8 +1,8 @@
 """A tiny training over several processes in which some ranks come to harm, as the words after the file's name say.
 
 Without words: a server that starts such trainings, by forking, so that torch is imported once. Each line it reads is a
-JSON list of a file for the output and the words, which it answers with a process number; or such a number, which it
-answers with the status of that process, or null while it runs.
+JSON list of a file for the output, a port for the ranks and the words, which it answers with a process number; or such
+a number, which it answers with the status of that process, or null while it runs.
 """
 
 import json
@@ -117,7 +117,7 @@ def main(words: Sequence[str]) -> None:
             enable_checkpointing=False,
             num_sanity_val_steps=0,
         )
-        Watch(timeout_s=float(timeout_s), phase_timeout_s=30.0).attach(trainer)
+        Watch(timeout_s=float(timeout_s), phase_timeout_s=600.0).attach(trainer)
         samples = Samples(befall)
         train = DataLoader(samples, num_workers=int(workers))
         befall("before")
@@ -162,7 +162,7 @@ def finish(run: Callable[[], None]) -> None:
         os._exit(status)
 
 
-def start(output: str, words: list[str]) -> int:
+def start(output: str, port: int, words: list[str]) -> int:
     """Forks a session of its own that trains; the ranks below rank 0 are forked too."""
     pid = os.fork()
     if pid == 0:
@@ -171,6 +171,7 @@ def start(output: str, words: list[str]) -> int:
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         sys.argv[1:] = words
+        os.environ["MASTER_PORT"] = str(port)
         subprocess_script.subprocess = SimpleNamespace(Popen=Forked)
         finish(lambda: main(words))
     return pid
@@ -188,4 +189,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:]) if sys.argv[1:] else serve()
+    main(sys.argv[1:]) if sys.argv[1:] else finish(serve)

@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from tests.common.watch.ports import own_ports
 
 PROGRAM = Path(__file__).with_name("program.py")
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,27 +28,27 @@ MISTAKE = r"data.root: found nothing, expected films; give --data.root FOLDER"
 
 # ranks, unlucky ranks, harm, place, loader workers, timeout in seconds: status of rank 0, last line
 RUNS = {
-    "2 1 nothing step 0 30": (0, r".*max_epochs=1.* reached.*"),
-    "3 1 error step 0 30": (1, rf"rank 1 {HOST} failed first: ValueError: boom"),
-    "2 0 error step 0 30": (1, rf"rank 0 {HOST} failed first: ValueError: boom"),
-    "2 1 error validation 0 30": (1, rf"rank 1 {HOST} failed first: ValueError: boom"),
-    "2 0 error after 0 30": (1, rf"rank 0 {HOST} failed first: ValueError: boom"),
-    "2 1 mistake setup 0 30": (2, rf"rank 1 {HOST} failed first: {MISTAKE}"),
-    "2 1 error read 1 30": (1, rf"rank 1 {HOST} failed first: ValueError: boom"),
-    "2 1 interrupt step 0 30": (1, rf"rank 1 {HOST} failed first: KeyboardInterrupt"),
     "2 1 deadlock read 1 3": (
         1,
         HANGS.format(1) + r"no progress .*; its main thread stands at dataloader.py:\d+ in .*",
     ),
-    "3 2 kill step 1 30": (1, ENDED.format(2)),
-    "3 0 kill step 1 30": (-9, ENDED.format(0)),
-    "2 1 crash step 0 30": (1, ENDED.format(1)),
-    "2 1 kill import 0 30": (1, r"rank 1 \(host \S+, pid \d+\) ended before it had joined the others, by signal 9"),
     "3 1 stop step 0 3": (1, HANGS.format(1) + "no heartbeat, .*"),
     "2 0 stop step 0 3": (-9, HANGS.format(0) + "no heartbeat, .*"),
     "2 1 deadlock step 1 3": (1, HANGS.format(1) + r"no progress .* stands at program.py:\d+ in stop_for_ever"),
-    "2 0,1 leave step 1 30": (85, None),
-    "2 0 leave setup 0 30": (85, None),
+    "2 1 nothing step 0 600": (0, r".*max_epochs=1.* reached.*"),
+    "3 1 error step 0 600": (1, rf"rank 1 {HOST} failed first: ValueError: boom"),
+    "2 0 error step 0 600": (1, rf"rank 0 {HOST} failed first: ValueError: boom"),
+    "2 1 error validation 0 600": (1, rf"rank 1 {HOST} failed first: ValueError: boom"),
+    "2 0 error after 0 600": (1, rf"rank 0 {HOST} failed first: ValueError: boom"),
+    "2 1 mistake setup 0 600": (2, rf"rank 1 {HOST} failed first: {MISTAKE}"),
+    "2 1 error read 1 600": (1, rf"rank 1 {HOST} failed first: ValueError: boom"),
+    "2 1 interrupt step 0 600": (1, rf"rank 1 {HOST} failed first: KeyboardInterrupt"),
+    "3 2 kill step 1 600": (1, ENDED.format(2)),
+    "3 0 kill step 1 600": (-9, ENDED.format(0)),
+    "2 1 crash step 0 600": (1, ENDED.format(1)),
+    "2 1 kill import 0 600": (1, r"rank 1 \(host \S+, pid \d+\) ended before it had joined the others, by signal 9"),
+    "2 0,1 leave step 1 600": (85, None),
+    "2 0 leave setup 0 600": (85, None),
 }
 
 
@@ -76,21 +78,20 @@ class Outcome:
 def processes_of(session: int) -> list[int]:
     """Those that run, of a session: all ranks, loader processes and the sentry."""
     found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-        except (psutil.Error, ProcessLookupError):
-            continue
+    for pid in psutil.pids():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(pid) == session and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(pid)
     return found
 
 
 def outcome(server: Server, words: list[str], output: Path) -> Outcome:
-    session = server.ask([str(output), words])
-    status, left, end = None, [session], time.monotonic() + 90
-    while (left or status is None) and time.monotonic() < end:
-        time.sleep(0.2)  # nothing tells when the last process of a session has ended
-        status, left = server.ask(session) if status is None else status, processes_of(session)
+    with own_ports(1) as ports:
+        session = server.ask([str(output), ports[0], words])
+        status, left, end = None, [session], time.monotonic() + 900
+        while (left or status is None) and time.monotonic() < end:
+            time.sleep(0.2)  # nothing tells when the last process of a session has ended
+            status, left = server.ask(session) if status is None else status, processes_of(session)
     for pid in left:
         os.kill(pid, 9)
     return Outcome(status, output.read_text().strip().splitlines(), left)
@@ -109,7 +110,7 @@ def serving() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, "Future[Outcome]"]]:
     folder = tmp_path_factory.mktemp("runs")
-    with serving() as server, ThreadPoolExecutor(4) as pool:  # most of the time they wait
+    with serving() as server, ThreadPoolExecutor(6) as pool:  # four of them wait most of the time
         yield {
             words: pool.submit(outcome, server, words.split(), folder / f"{number}.txt")
             for number, words in enumerate(RUNS)
@@ -129,7 +130,7 @@ def test_all_processes_end_and_the_last_line_says_why(outcomes: "dict[str, Futur
 
 
 def test_nothing_is_said_of_the_ranks_that_suffer_from_the_first(outcomes: "dict[str, Future[Outcome]]") -> None:
-    lines = outcomes["3 1 error step 0 30"].result().lines
+    lines = outcomes["3 1 error step 0 600"].result().lines
     assert sum(line.startswith("Traceback") for line in lines) == 1
     assert not any("closed by peer" in line for line in lines)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -19,7 +20,8 @@ from projects.clouds.train import main
 BRIEF = ("--model.tile_hw", "[64,64]", "--data.batch_size", "2", "--trainer.max_epochs", "1",
          "--trainer.log_every_n_steps", "1", "--trainer.limit_train_batches", "2", "--trainer.num_sanity_val_steps",
          "0", "--trainer.accelerator", "cpu",
-         "--model.net.init_args.unet", "{width: 4, depth: 2, stem: 2, convs: 1}")  # fmt: skip
+         "--model.net.init_args", "{unet: {width: 4, depth: 2, stem: 2, convs: 1, up: transposed}, channels: 2}",
+         )  # fmt: skip
 
 
 @dataclass
@@ -148,12 +150,21 @@ def test_predict_refuses_in_one_line(
     assert "Traceback" not in error
 
 
-def test_export_and_the_runner(fitted: Fitted, tmp_path: Path) -> None:
+def test_the_exported_network_takes_any_size_and_the_runner_says_what_predict_says(
+    fitted: Fitted, tmp_path: Path
+) -> None:
     model = tmp_path / "clouds.onnx"
     fitted("export", "--output", str(model), "--int8", "true")
     assert model.stat().st_size < 250e6
     assert json.loads(read_metadata(model)["bands"]) == ["B4", "B3", "B2", "B8"]
     assert (tmp_path / "clouds.int8.onnx").is_file()
+    module = CloudModule.load_from_checkpoint(fitted.checkpoint, weights_only=True, map_location="cpu").eval()
+    session = onnxruntime.InferenceSession(str(model))
+    for shape in ((3, 4, 37, 53), (1, 4, 1, 1), (1, 4, 64, 96)):
+        images = torch.rand(shape)
+        with torch.inference_mode():
+            likely = module.probability(images)[:, 0].numpy()
+        np.testing.assert_allclose(session.run(["probability"], {"scene": images.numpy()})[0], likely, atol=1e-5)
     source = fitted.scene
     fitted("predict", "--input", str(source), "--output", str(tmp_path / "torch"), "--probability", "true")
     export.main(["run", str(model), str(source), "--output", str(tmp_path / "onnx")])

@@ -1,13 +1,10 @@
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 from common.errors import UserError
-from common.export.graph import export_onnx
 from projects.clouds.nets import CloudNet
 
 SMALL = "tu-mobilenetv3_small_050"
@@ -57,24 +54,6 @@ def test_an_image_that_needs_padding_gets_the_answer_of_the_padded_one() -> None
     picture = torch.rand(1, 3, 10, 7)
     padded = torch.from_numpy(np.pad(picture.numpy(), [(0, 0), (0, 0), (0, 2), (0, 1)], mode="reflect"))
     torch.testing.assert_close(net(picture), net(padded)[..., :10, :7])
-
-
-@pytest.mark.parametrize("settings", [NETS[1]], ids=["UNet"])  # smp's: tests/common/export
-def test_it_is_exported_with_free_sizes(settings: dict[str, Any], tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    net, path = CloudNet(13, **settings), tmp_path / "net.onnx"
-    _export(net, path)
-    session = onnxruntime.InferenceSession(str(path))
-    for shape in ((3, 13, 37, 53), (1, 13, 1, 1), (1, 13, 64, 96)):
-        x = torch.rand(shape)
-        with torch.no_grad():
-            np.testing.assert_allclose(session.run(None, {"x": x.numpy()})[0], net(x).numpy(), atol=1e-5)
-
-
-def _export(net: CloudNet, path: Path) -> None:
-    bands = next(net.parameters()).shape[1]
-    free = {0: "batch", 2: "height", 3: "width"}
-    export_onnx(net, torch.rand(2, bands, 37, 53), path, inputs=["x"], outputs=["y"], dynamic=free, metadata={})
 
 
 @pytest.mark.parametrize(

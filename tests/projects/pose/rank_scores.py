@@ -1,16 +1,9 @@
-"""Scores of 1..5 pictures by Lightning's loops, on 1 and 2 processes.
-
-    python rank_scores.py FISH FOLDER
-
-writes a file RANK_of_WORLD.json for each: {pictures: {name: value}} of a validation in batches of 2 by a module that
-nearly knows the answers; below "fit" what a short training ended with, and below "weights" their sum.
-"""
+"""Scores of one and more pictures by Lightning's loops, on 1 and 2 processes."""
 
 import json
 import multiprocessing
 import os
 import socket
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,7 +18,10 @@ from projects.pose.module import PoseModule
 from tests.projects.pose.answers import Answers
 from tests.projects.pose.fish import small_net
 
-MOST = 5
+COUNTS = (1, 5)
+"""Of pictures, in batches of 2: the second of two ranks has none, or one fewer than the first."""
+
+PATIENCE_S = 600.0
 SIZE_HW = (64, 96)
 Scores = dict[str, float]
 
@@ -67,8 +63,8 @@ def scores(made: PoseData, skeleton: str, *, world: int) -> dict[Any, Any]:
     whole, found = dict(made.datasets), dict[Any, Any]()
     network, validation = module(skeleton), trainer(world)
     network.mean_pose.fit(whole["train"].people())  # type: ignore[attr-defined]
-    Answers(network, first(whole["val"], MOST), noise=0.15)
-    for pictures in range(1, MOST + 1):
+    Answers(network, first(whole["val"], max(COUNTS)), noise=0.15)
+    for pictures in COUNTS:
         made.datasets = whole | {"val": first(whole["val"], pictures)}
         validation.validate(network, datamodule=made, verbose=False)
         found[pictures] = seen(validation)
@@ -81,7 +77,7 @@ def scores(made: PoseData, skeleton: str, *, world: int) -> dict[Any, Any]:
     return found
 
 
-def run(made: PoseData, skeleton: str, rank: int, world: int, place: tuple[socket.socket, Path]) -> None:
+def write_scores(made: PoseData, skeleton: str, rank: int, world: int, place: tuple[socket.socket, Path]) -> None:
     """One process of some, from the meeting's port on."""
     meeting, folder = place
     port = str(meeting.getsockname()[1])
@@ -90,21 +86,22 @@ def run(made: PoseData, skeleton: str, rank: int, world: int, place: tuple[socke
     (folder / f"{rank}_of_{world}.json").write_text(json.dumps(scores(made, skeleton, world=world)))
 
 
-def main(fish: str, folder: str) -> None:
-    """Forks, as each fresh process would spend ten seconds on imports; safe with a single thread."""
-    torch.set_num_threads(1)
-    made, fork = data(Path(fish)), multiprocessing.get_context("fork")
-    for world in (1, 2):
-        with socket.create_server(("127.0.0.1", 0)) as meeting:
-            place, skeleton = (meeting, Path(folder)), f"{fish}/fish.yaml"
-            ranks = [fork.Process(target=run, args=(made, skeleton, rank, world, place)) for rank in range(world)]
-            for rank in ranks:
-                rank.start()
+def scores_of_ranks(fish: Path, folder: Path, world: int) -> list[dict[str, Any]]:
+    """What each of some processes finds.
+
+    Forked, as each fresh one would spend ten seconds on imports; safe with the single thread of conftest.py.
+    """
+    made, fork = data(fish), multiprocessing.get_context("fork")
+    with socket.create_server(("127.0.0.1", 0)) as meeting:
+        place, skeleton = (meeting, folder), str(fish / "fish.yaml")
+        ranks = [fork.Process(target=write_scores, args=(made, skeleton, rank, world, place)) for rank in range(world)]
         for rank in ranks:
-            rank.join()
-        if any(rank.exitcode for rank in ranks):
-            sys.exit(f"of {world} ranks: {[rank.exitcode for rank in ranks]}")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+            rank.start()
+    try:
+        for rank in ranks:
+            rank.join(PATIENCE_S)
+        assert [rank.exitcode for rank in ranks] == [0] * world
+    finally:
+        for rank in ranks:
+            rank.kill()
+    return [json.loads((folder / f"{rank}_of_{world}.json").read_text()) for rank in range(world)]

@@ -15,7 +15,7 @@ from common.signals import UNFINISHED
 from projects.pose.module import PoseModule
 from tests.projects.pose.fish import NET
 
-BRIEF = ("--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "1", "--trainer.log_every_n_steps", "1",
+BRIEF = ("--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "2", "--trainer.log_every_n_steps", "1",
          "--trainer.num_sanity_val_steps", "0", "--trainer.accelerator", "cpu", "--trainer.devices", "1",
          "--save.every_steps", "2", "--data.augment", "{rotate: 20, scale: 0.2, blur: 0.5, noise: 2}",
          "--model.net.init_args.stages.init_args.dropout", "0.2")  # fmt: skip

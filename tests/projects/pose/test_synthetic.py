@@ -32,7 +32,7 @@ from projects.pose.synthetic.scene import Scene, random_scene
 
 SIZE_HW = (96, 128)
 SMALL: Mapping[str, int] = {"train": 5, "val": 1, "test": 1}
-MANY, LARGE_HW = 12, (180, 240)
+MANY, LARGE_HW = 8, (180, 240)
 DOWN, LEVEL = ArmPose(0.0, 0.0, 0.0, (0.0, 0.0, 1.0)), ArmPose(90.0, 0.0, 0.0, (0.0, 0.0, 1.0))
 STANDING = LegPose(0.0, 0.0, 0.0)
 UPRIGHT = Pose(
@@ -126,7 +126,7 @@ def test_visible_joints_lie_on_their_person(train: coco_file.COCO) -> None:
         inside = np.argwhere(train.annToMask(one))[:, ::-1]
         for x, y, _ in joints[joints[:, 2] == 2]:
             distances.append(float(np.hypot(*(inside - [x, y]).T).min()))
-    assert len(distances) > 200
+    assert len(distances) > 150
     assert max(distances) < 3
     assert np.mean(np.array(distances) < 1) > 0.97
 
@@ -183,23 +183,25 @@ def test_only_what_is_missing_or_damaged_is_drawn_again(
 
 
 @pytest.mark.usefixtures("short_chunks")
-@pytest.mark.parametrize("pictures", [0, 1, 4, 6])
-def test_a_run_that_is_killed_goes_on(
-    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: int
+def test_a_run_that_is_killed_again_and_again_goes_on(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken = list[int]()
+    ends = [6, 4, 1, 0]  # pictures there: within a chunk, between two, and between two splits
+
+    def drawn() -> int:
+        return len(list(tmp_path.glob("*2017/[0-9]*.jpg")))  # what is being written has a name with a dot before it
 
     def killed(*arguments: Any) -> bytes:
-        if len(taken) == pictures:
+        if drawn() == ends[-1]:
             raise KeyboardInterrupt
-        taken.append(1)
         return take(*arguments)
 
     monkeypatch.setattr(synthetic, "take", killed)
-    with pytest.raises(KeyboardInterrupt):
-        write(tmp_path)
-    assert len(list(tmp_path.glob("*2017/*.jpg"))) == pictures
-    assert not list(tmp_path.glob("annotations/*.json"))
+    while ends:
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path)
+        assert drawn() == ends.pop()
+        assert not list(tmp_path.glob("annotations/*.json"))
     monkeypatch.setattr(synthetic, "take", take)
     write(tmp_path)
     assert contents(tmp_path) == contents(written)

@@ -1,16 +1,9 @@
-"""Scores of 1..5 floods by Lightning's loops, on 1 and 2 processes.
-
-    python rank_scores.py FLOODS FOLDER
-
-writes a file RANK_of_WORLD.json for each: {floods: {name: value}} of a test in batches of 2; below "fit" what the last
-epoch of a short training ended with, and below "weights" their sum.
-"""
+"""Scores of one and more floods by Lightning's loops, on 1 and 2 processes."""
 
 import json
 import multiprocessing
 import os
 import socket
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -26,7 +19,10 @@ from projects.forecast.flood.samples import MapSamples, Windows
 from projects.forecast.nets.interface import ForecastNet
 from projects.forecast.nets.vqvae import VQVAE
 
-MOST = 5
+COUNTS = (1, 5)
+"""Of floods, in batches of 2: the second of two ranks has none, or one fewer than the first."""
+
+PATIENCE_S = 600.0
 Scores = dict[str, float]
 
 
@@ -37,7 +33,8 @@ def net(*args: int) -> ForecastNet:
 def module() -> FloodModule:
     torch.manual_seed(0)
     stages = Curriculum(begins=[0.0, 0.5], steps=[1, 2], lead=[0, 2])
-    return FloodModule(net=net, optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3), horizon=4, curriculum=stages)
+    optimizer = lambda p: torch.optim.AdamW(p, lr=1e-3)  # noqa: E731
+    return FloodModule(net=net, optimizer=optimizer, horizon=4, curriculum=stages, futures=2)
 
 
 def data(floods: Path) -> FloodData:
@@ -74,7 +71,7 @@ def scores(made: FloodData, *, world: int) -> dict[Any, Any]:
     network.training_mean.fit((torch.from_numpy(run), torch.from_numpy(known)) for run, known in made.training_runs())
     found: dict[Any, Any] = {}
     testing = trainer(world)
-    for floods in range(1, MOST + 1):
+    for floods in COUNTS:
         made.datasets = whole | {"test": first(whole["test"], floods)}
         testing.test(network, datamodule=made, verbose=False)
         found[floods] = seen(testing)
@@ -86,29 +83,32 @@ def scores(made: FloodData, *, world: int) -> dict[Any, Any]:
     return found
 
 
-def run(made: FloodData, rank: int, world: int, meeting: socket.socket, result: Path) -> None:
+def write_scores(made: FloodData, rank: int, world: int, place: tuple[socket.socket, Path]) -> None:
     """One process of some, from the meeting's port on."""
+    meeting, folder = place
     port = str(meeting.getsockname()[1])
     meeting.close()
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
-    result.write_text(json.dumps(scores(made, world=world)))
+    (folder / f"{rank}_of_{world}.json").write_text(json.dumps(scores(made, world=world)))
 
 
-def main(floods: str, folder: str) -> None:
-    """Forks, as each fresh process would spend ten seconds on imports; safe with a single thread."""
-    torch.set_num_threads(1)
-    made, fork = data(Path(floods)), multiprocessing.get_context("fork")
-    for world in (1, 2):
-        with socket.create_server(("127.0.0.1", 0)) as meeting:
-            files = [Path(folder) / f"{rank}_of_{world}.json" for rank in range(world)]
-            ranks = [fork.Process(target=run, args=(made, r, world, meeting, files[r])) for r in range(world)]
-            for rank in ranks:
-                rank.start()
+def scores_of_ranks(floods: Path, folder: Path, world: int) -> list[dict[str, Any]]:
+    """What each of some processes finds.
+
+    Forked, as each fresh one would spend ten seconds on imports; safe with the single thread of conftest.py.
+    """
+    made, fork = data(floods), multiprocessing.get_context("fork")
+    with socket.create_server(("127.0.0.1", 0)) as meeting:
+        ranks = [
+            fork.Process(target=write_scores, args=(made, rank, world, (meeting, folder))) for rank in range(world)
+        ]
         for rank in ranks:
-            rank.join()
-        if any(rank.exitcode for rank in ranks):
-            sys.exit(f"of {world} ranks: {[rank.exitcode for rank in ranks]}")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+            rank.start()
+    try:
+        for rank in ranks:
+            rank.join(PATIENCE_S)
+        assert [rank.exitcode for rank in ranks] == [0] * world
+    finally:
+        for rank in ranks:
+            rank.kill()
+    return [json.loads((folder / f"{rank}_of_{world}.json").read_text()) for rank in range(world)]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import pytest
+import sklearn
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,11 +130,13 @@ def oracle(batch: Batch) -> tuple[dict[str, float], dict[str, list[float]]]:
     return means, {name: [mean_of([row[k][name] for row in table]) for k in range(STEPS)] for name in score_names()}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 100_000))
 def test_equals_loops_over_simulations_steps_and_cells(seed: int) -> None:
     batch = example(seed)
-    metric, (rollouts, curves) = metric_of(batch), oracle(batch)
+    with sklearn.config_context(skip_parameter_validation=True):  # half of its time
+        rollouts, curves = oracle(batch)
+    metric = metric_of(batch)
     assert metric.compute() == pytest.approx(rollouts, rel=2e-5, abs=1e-6, nan_ok=True)
     for name, curve in curves_of(metric).items():
         assert curve == pytest.approx(curves[name], rel=2e-5, abs=1e-6, nan_ok=True), name
@@ -142,8 +145,8 @@ def test_equals_loops_over_simulations_steps_and_cells(seed: int) -> None:
 def real(file: Path, step: int) -> torch.Tensor:
     """(simulations, frames, 3, height, width)."""
     with h5py.File(file) as store:
-        fields = [store[name][:, ::step] * store[name].attrs["scale"] for name in ("WD", "VX", "VY")]
-    return torch.from_numpy(np.stack(fields, axis=2).astype(np.float32))
+        fields = [store[name][:][:, ::step] * store[name].attrs["scale"] for name in ("WD", "VX", "VY")]
+    return torch.from_numpy(np.stack([field.astype(np.float32) for field in fields], axis=2))
 
 
 def test_the_published_rows_of_the_trivial_forecasts(real_data: Path) -> None:

@@ -16,7 +16,8 @@ from projects.forecast.flood.module import FloodModule
 from projects.forecast.nets.interface import Forecast, ForecastNet
 from projects.forecast.nets.unet import IncrementUNet
 
-SMALL = ("--model.net.init_args.widths", "[8,12]", "--trainer.max_epochs", "1")
+SMALL = ("--model.net.init_args.widths", "[4,6]", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2",
+         "--model.horizon", "3", "--model.curriculum", "{begins: [0.0], steps: [2], lead: [1]}")  # fmt: skip
 
 
 def small(*args: int) -> ForecastNet:
@@ -68,15 +69,21 @@ def test_what_is_outside_the_basin_in_the_bed_changes_nothing() -> None:
         assert torch.equal(made.rollout(past, bed, inside, 2), made.rollout(past, other, inside, 2))
 
 
-def test_fit_test_and_reopen(
-    flood_command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_fit_test_and_reopen_where_a_baseline_has_no_value(
+    flood_command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], recwarn: Any
 ) -> None:
-    flood_command("fit", "--run", "a", *SMALL)
+    flood_command("fit", "--run", "a", "--model.past", "1", *SMALL)
     said = capsys.readouterr().out
     assert "persistence" in said and "csi_005" in said and "linear" in said and "training_mean" in said
+    assert said.count("baseline linear: without a value: a straight line takes two past frames, model.past is 1") == 1
+    assert "training_mean: without" not in said
+    assert not [warning for warning in recwarn if "torchmetrics" in str(warning.filename)]
     run = tmp_path / "runs" / "forecast" / "a"
     summary = json.loads((run / "summary.json").read_text())
-    assert {"persistence", "linear", "training_mean"} == set(summary["baselines"])
+    baselines = summary["baselines"]
+    assert {"persistence", "linear", "training_mean"} == set(baselines)
+    assert baselines["linear"].keys() == baselines["persistence"].keys()
+    assert set(baselines["linear"].values()) == {None}
     assert 0 <= summary["test/csi_005"] <= 1 and (run / "pictures" / "curves_test.png").is_file()
     flood_command("test", "--run", "a", small=False)
     again = json.loads((run / "test" / "summary.json").read_text())
@@ -88,7 +95,7 @@ def test_fit_test_and_reopen(
     checkpoint = next((run / "checkpoints").glob("*.ckpt"))
     reopened = FloodModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     state = load(checkpoint)["state_dict"]
-    assert torch.equal(reopened.physics.field.std, state["physics.field.std"]) and reopened.past == 2
+    assert torch.equal(reopened.physics.field.std, state["physics.field.std"]) and reopened.past == 1
     assert torch.equal(reopened.training_mean.frames, state["training_mean.frames"])
 
 
@@ -142,18 +149,6 @@ def test_futures_are_drawn_and_the_best_and_their_spread_reported() -> None:
     first = list(made._futures(batch))
     torch.manual_seed(1)
     assert all(torch.equal(*each) for each in zip(first, made._futures(batch), strict=True)), "whatever is drawn before"
-
-
-def test_a_baseline_without_a_value_is_said_once_and_shown_as_none(
-    flood_command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], recwarn: Any
-) -> None:
-    flood_command("fit", "--run", "c", "--model.past", "1", *SMALL)
-    said = capsys.readouterr().out
-    assert said.count("baseline linear: without a value: a straight line takes two past frames, model.past is 1") == 1
-    assert "training_mean: without" not in said
-    assert not [warning for warning in recwarn if "torchmetrics" in str(warning.filename)]
-    found = json.loads((tmp_path / "runs" / "forecast" / "c" / "summary.json").read_text())["baselines"]
-    assert found["linear"].keys() == found["persistence"].keys() and set(found["linear"].values()) == {None}
 
 
 def test_a_training_mean_for_shorter_simulations_has_no_value() -> None:

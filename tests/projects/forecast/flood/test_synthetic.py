@@ -19,8 +19,8 @@ SIZE_HW, HOURS = (14, 17), 3
 SMALL: Mapping[str, int] = {"train": 3, "val": 1, "test": 2}
 
 
-def write(root: Path, workers: int = 1, seed: int = 0) -> None:
-    write_dataset(root, simulations=SMALL, size_hw=SIZE_HW, hours=HOURS, seed=seed, workers=workers, progress=False)
+def write(root: Path, workers: int = 1, seed: int = 0, hours: int = HOURS) -> None:
+    write_dataset(root, simulations=SMALL, size_hw=SIZE_HW, hours=hours, seed=seed, workers=workers, progress=False)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -70,7 +70,7 @@ def test_the_readers_find_what_was_simulated(written: Path) -> None:
 def test_the_number_of_workers_changes_nothing_and_the_seed_all(written: Path, tmp_path: Path) -> None:
     write(tmp_path / "same", workers=3)
     assert contents(tmp_path / "same") == contents(written)
-    write(tmp_path / "other", seed=1)
+    write(tmp_path / "other", seed=1, hours=1)
     beds = [read_grid(file).values for root in (written, tmp_path / "other") for file in sorted(root.glob("*/*.BTM"))]
     assert all(np.nanmean(np.abs(a - b)) > 0.01 for i, a in enumerate(beds) for b in beds[:i])
 

@@ -171,7 +171,7 @@ def parts() -> list[list[torch.Tensor]]:
 
 def test_two_ranks_have_one_codebook_that_of_both_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    multiprocessing.spawn(learn_together, (tmp_path,), nprocs=2)
+    multiprocessing.start_processes(learn_together, (tmp_path,), nprocs=2, start_method="fork")  # imports take long
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     for name in ("started", "new"):
         assert all(torch.equal(values, second[name][key]) for key, values in first[name].items())
