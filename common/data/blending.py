@@ -8,6 +8,7 @@ NumPy arrays and torch tensors alike; imports torch only when it gets a tensor.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -99,11 +100,7 @@ class Blender:
             top: row of the scene that is the target's first.
         """
         row, column = self._rows[place[0]], self._columns[place[1]]
-
-        def parts(first: int, last: int, left: int, right: int) -> tuple[Any, Any]:
-            from_tile = tile[..., first - row.start : last - row.start, left - column.start : right - column.start]
-            return target[..., first - top : last - top, left:right], from_tile
-
+        parts = partial(_parts, target, tile, top=top, corner=(row.start, column.start))
         if self._blend == "crop":
             put(*parts(*row.own, *column.own))
             return
@@ -126,6 +123,14 @@ class Blender:
             ratio = _share(column) if place[0] < 0 else _share_of_rows(self._rows[place[0]], column)
             self._ratios[key] = _as_like(ratio, tile)
         return self._ratios[key]
+
+
+def _parts(
+    target: Any, tile: Any, first: int, last: int, left: int, right: int, *, top: int, corner: tuple[int, int]
+) -> tuple[Any, Any]:
+    """The same pixels in both."""
+    from_tile = tile[..., first - corner[0] : last - corner[0], left - corner[1] : right - corner[1]]
+    return target[..., first - top : last - top, left:right], from_tile
 
 
 def put(target: Any, tile: Any) -> None:

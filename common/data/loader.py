@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from common.data.fetch import Fetch, Ticket
 from common.data.plan import EpochSampler
@@ -130,7 +131,8 @@ class BatchLoader:
         """Ends workers and gives up the buffers."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-        self._pool = self._processes = self._ring = None
+        self._end_processes()
+        self._pool = self._ring = None
 
     def _note(self, ticket: Ticket) -> None:
         """Counts what was skipped in a batch, on all ranks at the same batches."""
@@ -201,11 +203,18 @@ class BatchLoader:
         try:
             for answer in self._processes:
                 if isinstance(answer, UserError):
-                    self._processes = None
+                    self._end_processes()
                     raise answer
                 yield answer
         finally:
-            tickets.close()  # it refers to this loader; workers that end as a part of a cycle take 5 s each
+            tickets.close()  # it refers to this loader, which would be a part of a cycle
+
+    def _end_processes(self) -> None:
+        """At once: workers that end as a part of a cycle take 5 s each."""
+        iterator = None if self._processes is None else self._processes._iterator
+        if isinstance(iterator, _MultiProcessingDataLoaderIter):
+            iterator._shutdown_workers()  # nothing public does
+        self._processes = None
 
     def _fetch(self) -> Fetch:
         return Fetch(self.dataset, self._opened(), skip=self.skips is not None)
