@@ -86,7 +86,9 @@ class Network(LightningModule):
     def configure_optimizers(self) -> Any:
         schedules: dict[str | None, Any] = {
             "cosine": WarmupCosine,
-            "plateau": lambda optimizer: ReduceLROnPlateau(optimizer, monitor="val/loss", mode="max", patience=0, factor=0.5),
+            "plateau": lambda optimizer: ReduceLROnPlateau(
+                optimizer, monitor="val/loss", mode="max", patience=0, factor=0.5
+            ),
             "epochs": lambda optimizer: StepLR(optimizer, step_size=1, gamma=0.7),
         }
         return optimizers(self, lambda p: torch.optim.AdamW(p, lr=0.02), schedules.get(self.schedule))

@@ -114,7 +114,7 @@ class Cluster:
         return [f"{record['JobState']} {record['ExitCode']}" for record in self.jobs(job)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing or os.geteuid() != 0:
@@ -133,7 +133,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         cluster.wait_until(lambda: not cluster.run("squeue", "--noheader"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Variables of a Python that has imported all of a training before a job asks for it."""
     folder = tmp_path_factory.mktemp("forked")
