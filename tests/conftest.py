@@ -13,7 +13,13 @@ from jaxtyping import config
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import torch  # after OMP_NUM_THREADS, which it reads once
+# After OMP_NUM_THREADS, which torch reads once. What a module with checked shapes is the first to import is compiled
+# anew in each process: without these lines for 15 s.
+import h5py  # noqa: F401
+import kornia  # noqa: F401
+import lightning  # noqa: F401
+import segmentation_models_pytorch  # noqa: F401
+import torch
 
 torch.set_num_threads(1)
 
