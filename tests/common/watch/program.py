@@ -117,7 +117,7 @@ def main(words: Sequence[str]) -> None:
             enable_checkpointing=False,
             num_sanity_val_steps=0,
         )
-        Watch(timeout_s=float(timeout_s), phase_timeout_s=600.0).attach(trainer)
+        Watch(timeout_s=float(timeout_s), phase_timeout_s=20 * float(timeout_s)).attach(trainer)
         samples = Samples(befall)
         train = DataLoader(samples, num_workers=int(workers))
         befall("before")
