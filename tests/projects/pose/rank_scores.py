@@ -1,7 +1,6 @@
 """Scores of one and more pictures by Lightning's loops, on 1 and 2 processes."""
 
 import json
-import multiprocessing
 import os
 import socket
 import warnings
@@ -10,6 +9,7 @@ from typing import Any
 
 import lightning
 import torch
+from torch import multiprocessing
 
 from projects.pose.data import PoseData
 from projects.pose.datasets import Part, PoseSamples
@@ -77,12 +77,10 @@ def scores(made: PoseData, skeleton: str, *, world: int) -> dict[Any, Any]:
     return found
 
 
-def write_scores(made: PoseData, skeleton: str, rank: int, world: int, place: tuple[socket.socket, Path]) -> None:
-    """One process of some, from the meeting's port on."""
-    meeting, folder = place
-    port = str(meeting.getsockname()[1])
-    meeting.close()
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+def write_scores(rank: int, world: int, made: PoseData, skeleton: str, place: tuple[int, Path]) -> None:
+    """One process of some, which meet at a port."""
+    port, folder = place
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     (folder / f"{rank}_of_{world}.json").write_text(json.dumps(scores(made, skeleton, world=world)))
 
 
@@ -91,17 +89,15 @@ def scores_of_ranks(fish: Path, folder: Path, world: int) -> list[dict[str, Any]
 
     Forked, as each fresh one would spend ten seconds on imports; safe with the single thread of conftest.py.
     """
-    made, fork = data(fish), multiprocessing.get_context("fork")
-    with socket.create_server(("127.0.0.1", 0)) as meeting:
-        place, skeleton = (meeting, folder), str(fish / "fish.yaml")
-        ranks = [fork.Process(target=write_scores, args=(made, skeleton, rank, world, place)) for rank in range(world)]
-        for rank in ranks:
-            rank.start()
-    try:
-        for rank in ranks:
-            rank.join(PATIENCE_S)
-        assert [rank.exitcode for rank in ranks] == [0] * world
-    finally:
-        for rank in ranks:
-            rank.kill()
+    with socket.socket() as port:  # bound for as long, so that nobody else gets it; listening, it would be in the way
+        port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port.bind(("127.0.0.1", 0))
+        place = (port.getsockname()[1], folder)
+        words = (world, data(fish), str(fish / "fish.yaml"), place)
+        ranks = multiprocessing.start_processes(write_scores, words, nprocs=world, join=False, start_method="fork")
+        try:
+            assert any(ranks.join(PATIENCE_S) for _ in range(world)), "a rank hangs"  # each until one more has ended
+        finally:
+            for process in ranks.processes:
+                process.kill()
     return [json.loads((folder / f"{rank}_of_{world}.json").read_text()) for rank in range(world)]

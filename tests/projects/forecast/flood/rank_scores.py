@@ -1,7 +1,6 @@
 """Scores of one and more floods by Lightning's loops, on 1 and 2 processes."""
 
 import json
-import multiprocessing
 import os
 import socket
 import warnings
@@ -11,6 +10,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from torch import multiprocessing
 
 from projects.forecast.curriculum import Curriculum
 from projects.forecast.flood.data import FloodData
@@ -83,12 +83,10 @@ def scores(made: FloodData, *, world: int) -> dict[Any, Any]:
     return found
 
 
-def write_scores(made: FloodData, rank: int, world: int, place: tuple[socket.socket, Path]) -> None:
-    """One process of some, from the meeting's port on."""
-    meeting, folder = place
-    port = str(meeting.getsockname()[1])
-    meeting.close()
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+def write_scores(rank: int, world: int, made: FloodData, place: tuple[int, Path]) -> None:
+    """One process of some, which meet at a port."""
+    port, folder = place
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     (folder / f"{rank}_of_{world}.json").write_text(json.dumps(scores(made, world=world)))
 
 
@@ -97,18 +95,15 @@ def scores_of_ranks(floods: Path, folder: Path, world: int) -> list[dict[str, An
 
     Forked, as each fresh one would spend ten seconds on imports; safe with the single thread of conftest.py.
     """
-    made, fork = data(floods), multiprocessing.get_context("fork")
-    with socket.create_server(("127.0.0.1", 0)) as meeting:
-        ranks = [
-            fork.Process(target=write_scores, args=(made, rank, world, (meeting, folder))) for rank in range(world)
-        ]
-        for rank in ranks:
-            rank.start()
-    try:
-        for rank in ranks:
-            rank.join(PATIENCE_S)
-        assert [rank.exitcode for rank in ranks] == [0] * world
-    finally:
-        for rank in ranks:
-            rank.kill()
+    with socket.socket() as port:  # bound for as long, so that nobody else gets it; listening, it would be in the way
+        port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port.bind(("127.0.0.1", 0))
+        place = (port.getsockname()[1], folder)
+        words = (world, data(floods), place)
+        ranks = multiprocessing.start_processes(write_scores, words, nprocs=world, join=False, start_method="fork")
+        try:
+            assert any(ranks.join(PATIENCE_S) for _ in range(world)), "a rank hangs"  # each until one more has ended
+        finally:
+            for process in ranks.processes:
+                process.kill()
     return [json.loads((folder / f"{rank}_of_{world}.json").read_text()) for rank in range(world)]
