@@ -80,4 +80,5 @@ def test_it_lies_between_0_and_1_and_more_found_is_no_worse(seed: int, people: i
     fewer, more = (
         mean_best_oks(found(some), truth, visibility, skeleton=COCO) for some in (points[:detections], points)
     )
-    assert 0 <= fewer <= more <= 1
+    assert 0 <= fewer <= more + 1e-12  # sums of one row and of several may be rounded differently
+    assert more <= 1 + 1e-12
