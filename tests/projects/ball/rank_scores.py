@@ -103,12 +103,10 @@ def trained(made: BallData, *, world: int) -> list[Scores]:
     return epochs
 
 
-def run(made: BallData, counts: Sequence[int], place: tuple[int, int], meeting: socket.socket, result: Path) -> None:
-    """One process of some, from the meeting's port on."""
+def run(made: BallData, counts: Sequence[int], place: tuple[int, int], port: int, result: Path) -> None:
+    """One process of some, which meet at a port."""
     rank, world = place
-    port = str(meeting.getsockname()[1])
-    meeting.close()
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     found: dict[Any, Any] = dict(scores(made, world=world, counts=counts))
     found["fit"] = trained(made, world=world)
     for made.batch_size in (1, 3):
@@ -122,15 +120,18 @@ def main(rallies: str, store: str, folder: str, *counts: str) -> None:
     windows = [int(count) for count in counts]
     made, fork = data(Path(rallies), Path(store)), multiprocessing.get_context("fork")
     for world in (1, 2, 3):
-        with socket.create_server(("127.0.0.1", 0)) as meeting:
+        with (
+            socket.socket() as held
+        ):  # bound for as long, so that nobody else gets it; listening, it would be in the way
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(("127.0.0.1", 0))
+            port = held.getsockname()[1]
             files = [Path(folder) / f"{rank}_of_{world}.json" for rank in range(world)]
-            ranks = [
-                fork.Process(target=run, args=(made, windows, (r, world), meeting, files[r])) for r in range(world)
-            ]
+            ranks = [fork.Process(target=run, args=(made, windows, (r, world), port, files[r])) for r in range(world)]
             for rank in ranks:
                 rank.start()
-        for rank in ranks:
-            rank.join()
+            for rank in ranks:
+                rank.join()
         if any(rank.exitcode for rank in ranks):
             sys.exit(f"of {world} ranks: {[rank.exitcode for rank in ranks]}")
 
