@@ -166,6 +166,7 @@ def test_pictures_that_are_not_there_are_said_and_a_folder_without_any_is_refuse
     (root / "train" / "2.jpg").unlink()
     data = made(root)
     assert "left out: 1 x picture that is not there in " in data.describe()
+    assert [problem.kind for problem in data.lost_records] == ["picture that is not there"]  # `check` lists it
     assert sorted([*part(data, "train").image_ids, *part(data, "val").image_ids]) == [1, 3]
     for name in ("1.jpg", "3.jpg"):
         (root / "train" / name).unlink()
